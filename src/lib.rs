@@ -1,0 +1,22 @@
+//! Brindle: an embedded storage engine.
+
+/// A room inside the crate; the loom models, a crate of their own, look into it.
+macro_rules! rooms {
+    ($($(#[$about:meta])* $room:ident),* $(,)?) => { $(
+        #[cfg(loom)]
+        $(#[$about])*
+        pub mod $room;
+        #[cfg(not(loom))]
+        $(#[$about])*
+        mod $room;
+    )* };
+}
+
+#[cfg(not(loom))]
+mod config;
+pub mod format;
+rooms! { sync, unit, region }
+
+#[cfg(not(loom))]
+pub use config::HugePages;
+pub use unit::Version;

@@ -1,0 +1,65 @@
+//! The only door to atomics, locks and threads: `std` in a build, `loom` under `--cfg loom`.
+//!
+//! Rules
+//! - No other room names `std::sync::atomic` or `loom` (`tests/tidy.rs` checks it): an atomic
+//!   that loom cannot see is an ordering that no model checks.
+//! - `SeqCst` is not exported. Loom treats a `SeqCst` access as `AcqRel`, so a proof that leans on
+//!   one could not be checked; [`fence_seq_cst`] is modelled faithfully and is used instead.
+//! - Epochs come through [`epoch`]: crossbeam's in a build; under loom a stand-in that reclaims
+//!   as early as the contract allows, so that a use after retirement is caught.
+
+#[cfg(not(loom))]
+pub use std::{
+    hint::spin_loop,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{
+            AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
+            AtomicUsize,
+            Ordering::{self, AcqRel, Acquire, Relaxed, Release},
+        },
+    },
+    thread,
+};
+
+#[cfg(loom)]
+pub use loom::{
+    hint::spin_loop,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{
+            AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
+            AtomicUsize,
+            Ordering::{self, AcqRel, Acquire, Relaxed, Release},
+        },
+    },
+    thread,
+};
+
+pub mod epoch;
+
+/// A full fence, the one place where a store must not pass a later load.
+pub fn fence_seq_cst() {
+    #[cfg(not(loom))]
+    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    #[cfg(loom)]
+    loom::sync::atomic::fence(loom::sync::atomic::Ordering::SeqCst);
+}
+
+/// A value alone on its cache lines: two lines, for the pair that prefetchers fetch together.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct CachePadded<T>(pub T);
+
+impl<T> std::ops::Deref for CachePadded<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Locks `mutex`; a panic of another holder does not spread: every holder in this crate leaves
+/// the data whole at each point where it can panic.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

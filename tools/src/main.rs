@@ -1,0 +1,2 @@
+//! The `brindle` command.
+fn main() {}
