@@ -1,0 +1,227 @@
+//! The head of a wblock: 64 bytes, stored twice in its first sector.
+//!
+//! States of the sector: all zero (`Free`: never written, or struck out), a header of this place
+//! (`Valid`), a header of another place or store (`Foreign`), anything else (`Damaged`).
+//!
+//! Two copies, because a header that cannot be read hides every record of its wblock: one rotten
+//! bit must not cost 8 MiB.
+//!
+//! Invariants
+//! - H1  Striking out zeroes the whole sector that holds the header, so "free" is never guessed from
+//!   a part of it.
+
+use std::mem::{offset_of, size_of};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::commit::SEQUENCE_BITS;
+use super::key::{StoreId, StoreKey};
+use crate::unit::{SECTOR_BYTES, Sequence, WBLOCK_HEADER_BYTES, WblockId};
+
+const MAGIC: [u8; 8] = *b"BRWBLK\x1a\n";
+const VERSION: u16 = 1;
+const COPY_BYTES: usize = WBLOCK_HEADER_BYTES as usize / 2;
+
+/// One copy of a header.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct HeaderBytes {
+    magic: [u8; 8],
+    version: U16,
+    flags: U16,
+    stripe: U32,
+    wblock: U32,
+    wblock_bytes: U32,
+    sequence: U64,
+    opened_at: U64,
+    store_id: [u8; 16],
+    checksum: U64,
+}
+
+const CHECKED_BYTES: usize = offset_of!(HeaderBytes, checksum);
+
+const _: () = assert!(size_of::<HeaderBytes>() == COPY_BYTES && COPY_BYTES == 64);
+const _: () = assert!(offset_of!(HeaderBytes, version) == 8);
+const _: () = assert!(offset_of!(HeaderBytes, flags) == 10);
+const _: () = assert!(offset_of!(HeaderBytes, stripe) == 12);
+const _: () = assert!(offset_of!(HeaderBytes, wblock) == 16);
+const _: () = assert!(offset_of!(HeaderBytes, wblock_bytes) == 20);
+const _: () = assert!(offset_of!(HeaderBytes, sequence) == 24);
+const _: () = assert!(offset_of!(HeaderBytes, opened_at) == 32);
+const _: () = assert!(offset_of!(HeaderBytes, store_id) == 40);
+const _: () = assert!(CHECKED_BYTES == 56, "the checksum is last, and covers all before it");
+
+/// Where a wblock belongs: what its header must say whatever its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WblockHome {
+    /// The store.
+    pub store_id: StoreId,
+    /// The stripe whose shadow holds it.
+    pub stripe: u32,
+    /// Its number in the whole region.
+    pub wblock: WblockId,
+    /// Bytes in each wblock of the store.
+    pub wblock_bytes: u32,
+}
+
+/// The head of a wblock in one life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WblockHeader {
+    /// Where it belongs.
+    pub home: WblockHome,
+    /// Its life. Range: `1..2^43`.
+    pub sequence: Sequence,
+    /// When it was opened: microseconds since 1970. No clock of this store may start below.
+    pub opened_at: u64,
+}
+
+/// What the first sector of a wblock says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderState {
+    /// All zero: never written, or struck out.
+    Free,
+    /// The header of this wblock; one of the copies may be damaged.
+    Valid {
+        /// The header.
+        header: WblockHeader,
+        /// The other copy does not say the same.
+        damaged_copy: bool,
+    },
+    /// A whole header of another place or store: the block was written to the wrong place, or
+    /// copied here.
+    Foreign(WblockHeader),
+    /// Neither copy verifies.
+    Damaged,
+}
+
+impl WblockHeader {
+    /// The first bytes of the wblock.
+    pub fn encode(&self) -> [u8; WBLOCK_HEADER_BYTES as usize] {
+        let mut copy = HeaderBytes {
+            magic: MAGIC,
+            version: U16::new(VERSION),
+            flags: U16::ZERO,
+            stripe: U32::new(self.home.stripe),
+            wblock: U32::new(self.home.wblock.0),
+            wblock_bytes: U32::new(self.home.wblock_bytes),
+            sequence: U64::new(self.sequence.0),
+            opened_at: U64::new(self.opened_at),
+            store_id: self.home.store_id.0,
+            checksum: U64::ZERO,
+        };
+        copy.checksum = U64::new(copy.digest());
+        let mut bytes = [0; WBLOCK_HEADER_BYTES as usize];
+        bytes[..COPY_BYTES].copy_from_slice(copy.as_bytes());
+        bytes[COPY_BYTES..].copy_from_slice(copy.as_bytes());
+        bytes
+    }
+
+    /// What the first sector of the wblock at `home` says. `bytes` starts at the wblock's start; what
+    /// lies behind its first sector is not looked at.
+    ///
+    /// Of two copies that verify but differ, which no write of ours leaves behind, the one of the
+    /// later life counts.
+    pub fn decode(bytes: &[u8], home: &WblockHome) -> HeaderState {
+        let sector = bytes.get(..SECTOR_BYTES as usize).unwrap_or(bytes);
+        if !sector.is_empty() && sector.iter().all(|byte| *byte == 0) {
+            return HeaderState::Free;
+        }
+        let first = Self::decode_copy(sector);
+        let second = Self::decode_copy(sector.get(COPY_BYTES..).unwrap_or_default());
+        let damaged_copy = first != second;
+        let copies = [first, second].into_iter().flatten();
+        let at_home = copies.clone().filter(|header| header.home == *home);
+        if let Some(header) = at_home.max_by_key(|header| header.sequence) {
+            return HeaderState::Valid { header, damaged_copy };
+        }
+        copies
+            .max_by_key(|header| header.sequence)
+            .map_or(HeaderState::Damaged, HeaderState::Foreign)
+    }
+
+    /// The copy at the start of `bytes`, if it verifies under the store that it names.
+    fn decode_copy(bytes: &[u8]) -> Option<Self> {
+        let (copy, _) = HeaderBytes::ref_from_prefix(bytes).ok()?;
+        let sequence = copy.sequence.get();
+        let is_whole = copy.magic == MAGIC
+            && copy.version.get() == VERSION
+            && copy.flags.get() == 0
+            && (1..1 << SEQUENCE_BITS).contains(&sequence)
+            && copy.checksum.get() == copy.digest();
+        is_whole.then(|| Self {
+            home: WblockHome {
+                store_id: StoreId(copy.store_id),
+                stripe: copy.stripe.get(),
+                wblock: WblockId(copy.wblock.get()),
+                wblock_bytes: copy.wblock_bytes.get(),
+            },
+            sequence: Sequence(sequence),
+            opened_at: copy.opened_at.get(),
+        })
+    }
+}
+
+impl HeaderBytes {
+    fn digest(&self) -> u64 {
+        let seed = StoreKey::of(&StoreId(self.store_id)).raw();
+        let bytes: &[u8] = self.as_bytes();
+        xxh3_64_with_seed(bytes.get(..CHECKED_BYTES).unwrap_or_default(), seed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> WblockHeader {
+        WblockHeader {
+            home: WblockHome {
+                store_id: StoreId([9; 16]),
+                stripe: 2,
+                wblock: WblockId(17),
+                wblock_bytes: 1 << 16,
+            },
+            sequence: Sequence(5),
+            opened_at: 1_700_000_000_000_000,
+        }
+    }
+
+    #[test]
+    fn one_copy_is_enough() {
+        let header = header();
+        let whole = header.encode();
+        let state = |bytes: &[u8]| WblockHeader::decode(bytes, &header.home);
+        assert_eq!(state(&whole), HeaderState::Valid { header, damaged_copy: false });
+        for hurt in [0, COPY_BYTES] {
+            let mut bytes = whole;
+            bytes[hurt..hurt + COPY_BYTES].fill(0);
+            assert_eq!(state(&bytes), HeaderState::Valid { header, damaged_copy: true });
+        }
+        assert_eq!(state(&[0; 128]), HeaderState::Free);
+        assert_eq!(state(&[]), HeaderState::Damaged);
+        assert_eq!(state(&[1; 128]), HeaderState::Damaged);
+    }
+
+    #[test]
+    fn a_header_of_another_place_is_foreign() {
+        let header = header();
+        let bytes = header.encode();
+        for home in [
+            WblockHome { wblock: WblockId(18), ..header.home },
+            WblockHome { stripe: 1, ..header.home },
+            WblockHome { wblock_bytes: 1 << 17, ..header.home },
+            WblockHome { store_id: StoreId([8; 16]), ..header.home },
+        ] {
+            assert_eq!(WblockHeader::decode(&bytes, &home), HeaderState::Foreign(header));
+        }
+    }
+
+    #[test]
+    fn zeros_in_front_of_something_are_not_free() {
+        let mut sector = [0; SECTOR_BYTES as usize];
+        sector[4095] = 1;
+        assert_eq!(WblockHeader::decode(&sector, &header().home), HeaderState::Damaged);
+    }
+}

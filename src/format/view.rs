@@ -1,0 +1,218 @@
+//! A record as it is read, from bytes that nobody vouches for.
+//!
+//! Invariants
+//! - V1  A view exists only if every length in its head fits its bytes: no accessor can fail.
+//! - V2  A view says nothing about checksums; only [`RecordView::verify`] does.
+
+use std::mem::offset_of;
+
+use zerocopy::FromBytes;
+
+use super::commit::CommitWord;
+use super::key::{Seed, StoreKey};
+use super::precedence::Rank;
+use super::record::{Flags, HEAD_CHECKED_FROM, HeadBytes, RECORD_HEADER_BYTES};
+use crate::unit::{Location, RBLOCK_BYTES, Version};
+
+/// What the checksums say of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Whole, as it was written, and where it was written.
+    Good,
+    /// Head and key are as they were written; the value, or the zeros behind it, are not.
+    BadValue,
+    /// Not even the key can be trusted, nor the length.
+    Bad,
+    /// Whole, but with a flag that this version of the engine does not know.
+    Unsupported,
+}
+
+/// A record in place: its bytes, and where key and value lie in them (V1).
+#[derive(Clone, Copy, Debug)]
+pub struct RecordView<'a> {
+    bytes: &'a [u8],
+    commit: CommitWord,
+    version: u64,
+    head_check: u32,
+    value_check: u32,
+    flags: Flags,
+    expires_at: Option<u64>,
+    key: &'a [u8],
+    value: &'a [u8],
+}
+
+impl<'a> RecordView<'a> {
+    /// The view of the record that spans exactly `bytes`.
+    ///
+    /// `None` if the commit word is of a padding or of another length, if the key is empty, or if
+    /// a length points out of `bytes`. Cost: a dozen instructions; no digest.
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        let (fixed, rest) = HeadBytes::ref_from_prefix(bytes).ok()?;
+        let commit = CommitWord::from_raw(fixed.commit.get());
+        let rblocks = commit.rblocks()?.get();
+        if commit.is_padding() || bytes.len() != rblocks as usize * RBLOCK_BYTES as usize {
+            return None;
+        }
+        let flags = Flags::from_raw(fixed.flags.get());
+        let (expires_at, rest) = if flags.contains(Flags::EXPIRES) {
+            let (expires_at, rest) = rest.split_first_chunk()?;
+            (Some(u64::from_le_bytes(*expires_at)), rest)
+        } else {
+            (None, rest)
+        };
+        let (key, rest) = rest.split_at_checked(usize::from(fixed.key_len.get()))?;
+        let (value, _pad) = rest.split_at_checked(rest.len().checked_sub(flags.pad())?)?;
+        if key.is_empty() {
+            return None;
+        }
+        Some(Self {
+            bytes,
+            commit,
+            version: fixed.version.get(),
+            head_check: fixed.head_check.get(),
+            value_check: fixed.value_check.get(),
+            flags,
+            expires_at,
+            key,
+            value,
+        })
+    }
+
+    /// The key: never empty.
+    #[inline]
+    pub const fn key(&self) -> &'a [u8] {
+        self.key
+    }
+
+    /// The value; of a tombstone, empty.
+    #[inline]
+    pub const fn value(&self) -> &'a [u8] {
+        self.value
+    }
+
+    /// When it was written.
+    #[inline]
+    pub fn version(&self) -> Version {
+        Version::from(self.version)
+    }
+
+    /// What it is; the pad included.
+    #[inline]
+    pub const fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    /// The last instant of its life: microseconds since 1970. `None`: it lives for ever.
+    #[inline]
+    pub const fn expires_at(&self) -> Option<u64> {
+        self.expires_at
+    }
+
+    /// The key was deleted, evicted or expired.
+    #[inline]
+    pub const fn is_tombstone(&self) -> bool {
+        self.flags.contains(Flags::TOMBSTONE)
+    }
+
+    /// Rblocks that it takes.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "V1: at most 2^19 rblocks")]
+    pub const fn rblocks(&self) -> u32 {
+        (self.bytes.len() / RBLOCK_BYTES as usize) as u32
+    }
+
+    /// Its first word.
+    #[inline]
+    pub const fn commit(&self) -> CommitWord {
+        self.commit
+    }
+
+    /// The checksum of everything up to the end of the key, as stored.
+    #[inline]
+    pub const fn head_check(&self) -> u32 {
+        self.head_check
+    }
+
+    /// The checksum of the value, as stored.
+    #[inline]
+    pub const fn value_check(&self) -> u32 {
+        self.value_check
+    }
+
+    /// All its bytes, from commit word to padding.
+    #[inline]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Its place in the total order of the records of its key.
+    #[inline]
+    pub fn rank(&self) -> Rank<'a> {
+        Rank {
+            version: self.version(),
+            tombstone: self.is_tombstone(),
+            expires_at: self.expires_at(),
+            value: self.value,
+        }
+    }
+
+    /// Judges the record as one of the store that has `store_key`, at `location`.
+    ///
+    /// The head is judged first: only where it verifies is the value read at all. A record that is
+    /// both damaged and unknown is damaged. Cost: one pass over the bytes.
+    pub fn verify(&self, store_key: StoreKey, location: Location) -> Verdict {
+        let seed = Seed::new(store_key, location, self.commit);
+        let head_seed = seed.with(self.version);
+        if head_seed.check(self.head_checked()) != self.head_check {
+            return Verdict::Bad;
+        }
+        if seed.check(self.value) != self.value_check || !self.is_pad_zero() {
+            return Verdict::BadValue;
+        }
+        if self.flags.is_supported() { Verdict::Good } else { Verdict::Unsupported }
+    }
+
+    /// Bytes that the head check covers.
+    pub(super) fn head_checked(&self) -> &'a [u8] {
+        let expiry_bytes = if self.expires_at.is_some() { size_of::<u64>() } else { 0 };
+        let end = RECORD_HEADER_BYTES + expiry_bytes + self.key.len();
+        self.bytes.get(HEAD_CHECKED_FROM..end).unwrap_or_default() // V1: it is there
+    }
+
+    fn is_pad_zero(&self) -> bool {
+        let from = self.bytes.len() - self.flags.pad(); // V1: it fits
+        self.bytes.get(from..).is_some_and(|pad| pad.iter().all(|byte| *byte == 0))
+    }
+}
+
+const _: () = assert!(offset_of!(HeadBytes, head_check) < HEAD_CHECKED_FROM, "not its own check");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::StoreId;
+    use crate::unit::Sequence;
+
+    #[test]
+    fn lengths_that_do_not_fit_give_no_view() {
+        let key = StoreKey::of(&StoreId([3; 16]));
+        let mut bytes = [0_u8; 48];
+        bytes[..8]
+            .copy_from_slice(&CommitWord::new(key, Sequence(1), 3, false).raw().to_le_bytes());
+        for (key_len, flags, fits) in [
+            (0_u16, 0_u16, false), // an empty key
+            (20, 0, true),
+            (21, 0, false),
+            (20, 1, false), // the pad would lie in the key
+            (12, Flags::EXPIRES.raw(), true),
+            (13, Flags::EXPIRES.raw(), false),
+            (u16::MAX, u16::MAX, false),
+        ] {
+            bytes[24..26].copy_from_slice(&key_len.to_le_bytes());
+            bytes[26..28].copy_from_slice(&flags.to_le_bytes());
+            assert_eq!(RecordView::new(&bytes).is_some(), fits, "key {key_len}, flags {flags}");
+            assert!(RecordView::new(&bytes[..32]).is_none(), "another length than it says");
+        }
+    }
+}
