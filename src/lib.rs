@@ -14,9 +14,11 @@ macro_rules! rooms {
 
 #[cfg(not(loom))]
 mod config;
+mod error;
 pub mod format;
 rooms! { sync, unit, region }
 
 #[cfg(not(loom))]
 pub use config::HugePages;
+pub use error::{Error, Result};
 pub use unit::Version;
