@@ -19,6 +19,6 @@ pub mod format;
 rooms! { sync, unit, region }
 
 #[cfg(not(loom))]
-pub use config::HugePages;
+pub use config::{Config, HugePages, OnDamage, Progress};
 pub use error::{Error, Result};
 pub use unit::Version;

@@ -1,0 +1,44 @@
+//! How far a cold start is, for whoever waits for it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How far a cold start is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Records that verified so far, older copies and tombstones included.
+    pub records: u64,
+    /// Bytes of the shadow that were read so far.
+    pub bytes: u64,
+    /// Bytes of the shadow that there are to read. Only falls, where less turns out to be in use.
+    pub bytes_total: u64,
+    /// Time since the cold start began.
+    pub elapsed: Duration,
+    /// Time that the rest will take at the rate so far; `None` while there is no rate yet.
+    pub left: Option<Duration>,
+}
+
+/// The host's callback, shared by every clone of the configuration.
+#[derive(Clone)]
+pub struct OnProgress(Arc<dyn Fn(&Progress) + Send + Sync>);
+
+impl OnProgress {
+    /// Takes the host's `callback`.
+    pub fn new(callback: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(callback))
+    }
+
+    /// Tells the host.
+    pub fn report(&self, progress: &Progress) {
+        (self.0)(progress);
+    }
+}
+
+/// A callback has no more to show than that it is there.
+impl fmt::Debug for OnProgress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("OnProgress")
+    }
+}
