@@ -95,16 +95,15 @@ mod tests {
     #[test]
     fn fields_come_back() {
         let key = StoreKey::of(&StoreId([7; 16]));
+        let lengths = [1, 2, RECORD_RBLOCKS_MAX].map(|rblocks| [(rblocks, false), (rblocks, true)]);
         for sequence in [1, 2, SEQUENCE_MASK].map(Sequence) {
-            for rblocks in [1, 2, RECORD_RBLOCKS_MAX] {
-                for padding in [false, true] {
-                    let word = CommitWord::new(key, sequence, rblocks, padding);
-                    assert_eq!(word.sequence(key), sequence);
-                    assert_eq!(word.rblocks().map(NonZeroU32::get), Some(rblocks));
-                    assert_eq!(word.is_padding(), padding);
-                    assert!(word.is_of(key, sequence));
-                    assert!(!word.is_of(key, Sequence(sequence.0 ^ 1)));
-                }
+            for (rblocks, padding) in lengths.into_iter().flatten() {
+                let word = CommitWord::new(key, sequence, rblocks, padding);
+                assert_eq!(word.sequence(key), sequence);
+                assert_eq!(word.rblocks().map(NonZeroU32::get), Some(rblocks));
+                assert_eq!(word.is_padding(), padding);
+                assert!(word.is_of(key, sequence));
+                assert!(!word.is_of(key, Sequence(sequence.0 ^ 1)));
             }
         }
     }

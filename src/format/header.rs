@@ -7,8 +7,8 @@
 //! bit must not cost 8 MiB.
 //!
 //! Invariants
-//! - H1  Striking out zeroes the whole sector that holds the header, so "free" is never guessed from
-//!   a part of it.
+//! - H1  Striking out zeroes the whole sector that holds the header, so "free" is never guessed
+//!   from a part of it.
 
 use std::mem::{offset_of, size_of};
 
@@ -118,8 +118,8 @@ impl WblockHeader {
         bytes
     }
 
-    /// What the first sector of the wblock at `home` says. `bytes` starts at the wblock's start; what
-    /// lies behind its first sector is not looked at.
+    /// What the first sector of the wblock at `home` says. `bytes` starts where the wblock does;
+    /// what lies behind its first sector is not looked at.
     ///
     /// Of two copies that verify but differ, which no write of ours leaves behind, the one of the
     /// later life counts.

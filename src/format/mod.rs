@@ -23,8 +23,8 @@
 //! - F3  No input makes a function of this room panic, loop, or read out of bounds, and none makes
 //!   a scan take more than a small multiple of the time of an undamaged one.
 //!
-//! Checked by: `tests/format_props.rs` (F1, F2, F3), `tests/format_scan.rs` (torn and rotten),
-//! `tests/golden_shadow.rs` (the bytes themselves).
+//! Checked by: `tests/format_props.rs` (F1, F2, F3), `tests/format_scan.rs` (torn and rotten;
+//! and, against `tests/golden/`, the bytes themselves).
 #![forbid(unsafe_code)]
 
 mod commit;

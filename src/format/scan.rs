@@ -11,16 +11,17 @@
 //! | a record or padding that verifies       | report it, skip its length                  |
 //! | a record whose head verifies alone      | damage, with its key; skip its length       |
 //! | a word of this life that leads nowhere  | damage; look at the next rblock             |
-//! | any other word                          | the end, unless something verifies behind it |
+//! | any other word                          | the end, unless more verifies behind it     |
 //!
 //! Torn or rotten? A flush starts only when the previous one of its wblock is durable (P1 in
-//! `padding.rs`). Damage at `p` is rot (it was durable once) if a `FlushEnd` that verifies lies behind
-//! `p` and has something behind its end that verifies, or began behind `p`. All else is torn: a
-//! write that was never durable, which no promise was given about.
+//! `padding.rs`). Damage at `p` is rot (it was durable once) if a `FlushEnd` that verifies lies
+//! behind `p` and has something behind its end that verifies, or began behind `p`. All else is
+//! torn: a write that was never durable, about which no promise was given. (A record of which only
+//! head and key verify is proof enough that a later flush had begun.)
 //!
 //! Invariants
 //! - W1  Each rblock is looked at once, in ascending order: the walk ends, and reports in order.
-//! - W2  Bytes that verify are digested once. Bytes that do not are at most [`BUDGET_WBLOCKS`] times
+//! - W2  Bytes that verify are digested once. Bytes that do not are at most `BUDGET_WBLOCKS` times
 //!   the image and one key: commit words that overlap on purpose cannot make the walk quadratic.
 //!   Heads that were really written do not overlap, and stay under one image.
 //!

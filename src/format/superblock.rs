@@ -276,7 +276,7 @@ impl CopyBytes {
     fn check_fields(&self) -> Result<(), &'static str> {
         let Geometry { wblock_bytes, stripes, wblocks_per_stripe } = self.geometry();
         let sizes = WBLOCK_BYTES_MIN..=WBLOCK_BYTES_MAX;
-        let wblocks = u64::from(stripes) * u64::from(wblocks_per_stripe); // 64 bits: cannot overflow
+        let wblocks = u64::from(stripes) * u64::from(wblocks_per_stripe); // no overflow
         let rules = [
             ("format_version", self.format_version.get() == FORMAT_VERSION),
             ("flags", self.flags.get() & !CLEAN == 0),
@@ -297,8 +297,8 @@ fn region_fits(wblocks: u64, wblock_bytes: u32) -> bool {
     rblocks.is_some_and(|rblocks| rblocks <= 1 << LOCATION_BITS)
 }
 
-/// Which copy counts. `a` and `b` are the 4096 bytes where the copies lie, or as many of them as the
-/// file has.
+/// Which copy counts. `a` and `b` are the 4096 bytes where the copies lie, or as many of them as
+/// the file has.
 ///
 /// One damaged copy never refuses: if the other verifies, it counts. The exception is no damage: a
 /// whole copy of a newer format means that a newer engine has begun to change this shadow.
