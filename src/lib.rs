@@ -13,12 +13,30 @@ macro_rules! rooms {
 }
 
 #[cfg(not(loom))]
+mod clock;
+#[cfg(not(loom))]
 mod config;
 mod error;
 pub mod format;
-rooms! { sync, unit, region }
+#[cfg(not(loom))]
+mod store;
+#[cfg(all(feature = "testing", not(loom)))]
+pub mod testing;
+#[cfg(not(loom))]
+mod upkeep;
+rooms! { sync, unit, region, index, shadow }
 
 #[cfg(not(loom))]
 pub use config::{Config, HugePages, OnDamage, Progress};
 pub use error::{Error, Result};
+pub use format::RECORD_HEADER_BYTES_MAX;
+#[cfg(not(loom))]
+pub use shadow::io::IoCounts;
+#[cfg(not(loom))]
+pub use store::{
+    Binding, Condition, DeleteOptions, Health, OwnedRecord, Pin, PutOptions, Record, Scan, Stats,
+    Store, WblockCounts,
+};
 pub use unit::Version;
+#[cfg(not(loom))]
+pub use upkeep::{LoadReport, Rejected};

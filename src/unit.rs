@@ -10,7 +10,11 @@ use std::fmt;
 /// Records start on, and are sized in, rblocks of this many bytes.
 pub const RBLOCK_BYTES: u32 = 16;
 /// The unit in which flushes are padded: no durable sector is written again (invariant 6).
+#[cfg(not(loom))]
 pub const SECTOR_BYTES: u32 = 4096;
+/// Four rblocks: under loom a wblock of a few rblocks must have several sectors.
+#[cfg(loom)]
+pub const SECTOR_BYTES: u32 = 4 * RBLOCK_BYTES;
 /// Rblocks in one sector.
 pub const SECTOR_RBLOCKS: u32 = SECTOR_BYTES / RBLOCK_BYTES;
 /// Smallest wblock. The small sizes are for tests: the same code, 1/128 of the work.
@@ -25,7 +29,7 @@ pub const WBLOCK_HEADER_RBLOCKS: u32 = WBLOCK_HEADER_BYTES / RBLOCK_BYTES;
 pub const KEY_BYTES_MAX: usize = 65_535;
 /// Width of a location: 2^40 rblocks of 16 B are 16 TiB.
 pub const LOCATION_BITS: u32 = 40;
-/// Most wblocks in a region; the rest of the open word counts rblocks (see `region::stripe`).
+/// Most wblocks in a region: their numbers leave room for positions in `region::stripe`.
 pub const WBLOCKS_MAX: u32 = 1 << 24;
 /// Most stripes in a store.
 pub const STRIPES_MAX: usize = 1024;
@@ -33,6 +37,7 @@ pub const STRIPES_MAX: usize = 1024;
 const _: () = assert!(SECTOR_BYTES.is_multiple_of(RBLOCK_BYTES));
 const _: () = assert!(WBLOCK_BYTES_MIN.is_multiple_of(SECTOR_BYTES));
 const _: () = assert!(WBLOCK_HEADER_BYTES.is_multiple_of(RBLOCK_BYTES));
+#[cfg(not(loom))]
 const _: () = assert!(WBLOCK_HEADER_BYTES < SECTOR_BYTES, "a header lies in the first sector");
 const _: () = assert!(cfg!(target_endian = "little"), "the region is the shadow's image: LE");
 
@@ -95,6 +100,11 @@ impl Geometry {
     /// Rblocks in one wblock, its header included.
     pub const fn wblock_rblocks(self) -> u32 {
         self.wblock_bytes / RBLOCK_BYTES
+    }
+
+    /// Bytes of one wblock that records can have.
+    pub const fn room_bytes(self) -> u32 {
+        self.wblock_bytes - WBLOCK_HEADER_BYTES
     }
 
     /// Bytes in the whole region.

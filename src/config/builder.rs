@@ -28,11 +28,11 @@ macro_rules! acts_with_reclaim {
 #[must_use = "a configuration does nothing until a store is opened with it"]
 #[expect(clippy::struct_excessive_bools, reason = "each is a key that an operator knows by name")]
 pub struct Config {
-    pub(crate) data_size: u64,
+    pub(crate) data_size: Option<u64>,
     pub(crate) shadow_dir: Option<PathBuf>,
     pub(crate) shadow_devices: Option<Vec<PathBuf>>,
     pub(crate) stripes: Option<usize>,
-    pub(crate) wblock_size: u64,
+    pub(crate) wblock_size: Option<u64>,
     pub(crate) max_record_size: Option<u64>,
     pub(crate) pin_cores: bool,
     pub(crate) huge_pages: HugePages,
@@ -63,11 +63,11 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            data_size: 256 << 20,
+            data_size: None,
             shadow_dir: None,
             shadow_devices: None,
             stripes: None,
-            wblock_size: u64::from(WBLOCK_BYTES_MAX),
+            wblock_size: None,
             max_record_size: None,
             pin_cores: true,
             huge_pages: HugePages::default(),
@@ -97,6 +97,17 @@ impl Default for Config {
     }
 }
 
+/// What stands where a key was not set. A shadow that exists already knows better than that.
+impl Config {
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.data_size.unwrap_or(256 << 20)
+    }
+
+    pub(crate) fn wblock_bytes(&self) -> u64 {
+        self.wblock_size.unwrap_or(u64::from(WBLOCK_BYTES_MAX))
+    }
+}
+
 /// Memory and its shape.
 impl Config {
     /// A store in memory only, of 256 MiB.
@@ -109,7 +120,7 @@ impl Config {
     ///
     /// Each stripe needs two wblocks, with a shadow three (one is kept for deletes).
     pub fn data_size(mut self, bytes: u64) -> Self {
-        self.data_size = bytes;
+        self.data_size = Some(bytes);
         self
     }
 
@@ -124,7 +135,7 @@ impl Config {
     /// Bytes of a write block: a power of two, 64 KiB to 8 MiB. Default: 8 MiB. Fixed when the
     /// shadow is created.
     pub fn wblock_size(mut self, bytes: u64) -> Self {
-        self.wblock_size = bytes;
+        self.wblock_size = Some(bytes);
         self
     }
 

@@ -20,6 +20,16 @@ pub struct Progress {
     pub left: Option<Duration>,
 }
 
+impl Progress {
+    /// So many records and bytes after `elapsed`, the time left reckoned from them.
+    pub(crate) fn at(records: u64, bytes: u64, bytes_total: u64, elapsed: Duration) -> Self {
+        let rest = bytes_total.saturating_sub(bytes);
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let left = (bytes > 0).then(|| elapsed.mul_f64(rest as f64 / bytes as f64));
+        Self { records, bytes, bytes_total, elapsed, left }
+    }
+}
+
 /// The host's callback, shared by every clone of the configuration.
 #[derive(Clone)]
 pub struct OnProgress(Arc<dyn Fn(&Progress) + Send + Sync>);

@@ -83,6 +83,7 @@ fn refuse<T>(key: &str, reason: impl Into<String>) -> Result<T> {
     Err(Error::config(key, reason))
 }
 
+/// Where the region is to be mirrored.
 fn shadow(config: &Config) -> Result<Shadow> {
     match (&config.shadow_dir, &config.shadow_devices) {
         (Some(_), Some(_)) => refuse(
@@ -128,9 +129,9 @@ fn check_path(key: &str, path: &Path) -> Result<()> {
 }
 
 fn geometry(config: &Config, cores: usize, shadow: &Shadow) -> Result<Geometry> {
-    let wblock_bytes = wblock_bytes(config.wblock_size)?;
+    let wblock_bytes = wblock_bytes(config.wblock_bytes())?;
     let most = u64::from(WBLOCKS_MAX).min(REGION_BYTES_MAX / u64::from(wblock_bytes));
-    let wblocks = config.data_size.div_ceil(u64::from(wblock_bytes));
+    let wblocks = config.data_bytes().div_ceil(u64::from(wblock_bytes));
     let stripes = stripes(config, cores, shadow, wblocks)?;
     let least = match shadow {
         Shadow::None => STRIPE_WBLOCKS_MIN,
@@ -141,7 +142,7 @@ fn geometry(config: &Config, cores: usize, shadow: &Shadow) -> Result<Geometry> 
         let reason = format!(
             "is {}, too small for {stripes} `stripes` of at least {least} wblocks of {}: set at \
              least {}, or fewer `stripes`, or a smaller `wblock_size`",
-            Size(config.data_size),
+            Size(config.data_bytes()),
             Size(wblock_bytes.into()),
             Size(least * u64::from(stripes) * u64::from(wblock_bytes)),
         );
@@ -156,7 +157,7 @@ fn geometry(config: &Config, cores: usize, shadow: &Shadow) -> Result<Geometry> 
             let reason = format!(
                 "is {}, too large for {stripes} `stripes` and a `wblock_size` of {}: set at most \
                  {}",
-                Size(config.data_size),
+                Size(config.data_bytes()),
                 Size(wblock_bytes.into()),
                 Size(largest),
             );

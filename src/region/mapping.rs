@@ -8,6 +8,7 @@
 //!   1.8 us here, a huge page 0.25 us per 4 KiB.
 
 use crate::config::HugePages;
+use crate::sync::{AtomicU8, Relaxed};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::io;
 use std::ptr::NonNull;
@@ -47,7 +48,8 @@ impl Mapping {
         }
         // One huge page more than asked for, so that an aligned start always fits.
         let map = MmapOptions::new().len(bytes + HUGE_PAGE_BYTES).no_reserve_swap().map_anon()?;
-        let granted = if huge_pages == HugePages::Off { HugePages::Off } else { HugePages::Transparent };
+        let granted =
+            if huge_pages == HugePages::Off { HugePages::Off } else { HugePages::Transparent };
         Self::new(map.into(), bytes, granted)
     }
 
@@ -78,5 +80,39 @@ impl Mapping {
     /// What kind of pages was granted.
     pub fn huge_pages(&self) -> HugePages {
         self.huge_pages
+    }
+
+    /// Faults in `bytes` bytes from `start` on, all writable.
+    pub fn populate(&self, start: usize, bytes: usize) {
+        assert!(start + bytes <= self.bytes, "populate beyond the mapping");
+        // SAFETY: within the mapping, checked above.
+        let first = unsafe { self.base.add(start) };
+        // SAFETY: the range is mapped; MADV_POPULATE_WRITE changes no byte.
+        let done =
+            unsafe { libc::madvise(first.as_ptr().cast(), bytes, libc::MADV_POPULATE_WRITE) };
+        if done == 0 {
+            return;
+        }
+        // Before Linux 5.14, touch the pages. An atomic add of zero changes nothing, whoever else
+        // uses the page by now.
+        for offset in (0..bytes).step_by(4096) {
+            // SAFETY: within the mapping, checked above.
+            let page = unsafe { first.add(offset) }.cast::<AtomicU8>();
+            // SAFETY: mapped, initialised (zero), aligned (one byte).
+            let page = unsafe { page.as_ref() };
+            // ORDERING: Relaxed. Nothing is communicated: the write is there for its page fault.
+            page.fetch_add(0, Relaxed);
+        }
+    }
+
+    /// Keeps the mapping in memory (`mlock`).
+    ///
+    /// # Errors
+    ///
+    /// The system's: `ENOMEM` or `EPERM` where `RLIMIT_MEMLOCK` is lower than the mapping.
+    pub fn lock(&self) -> io::Result<()> {
+        // SAFETY: the range is mapped; locking changes no byte.
+        let done = unsafe { libc::mlock(self.base.as_ptr().cast(), self.bytes) };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }

@@ -36,7 +36,14 @@ pub use loom::{
     thread,
 };
 
+#[cfg(not(loom))]
+pub mod core;
+mod doorbell;
 pub mod epoch;
+#[cfg(not(loom))]
+pub mod fork;
+
+pub use doorbell::Doorbell;
 
 /// A full fence, the one place where a store must not pass a later load.
 pub fn fence_seq_cst() {
@@ -56,6 +63,19 @@ impl<T> std::ops::Deref for CachePadded<T> {
     fn deref(&self) -> &T {
         &self.0
     }
+}
+
+/// Asks the processor to fetch the cache line at `address`, which need not even be mapped.
+#[inline]
+pub fn prefetch(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which cannot fault. SSE is part of x86_64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
 }
 
 /// Locks `mutex`; a panic of another holder does not spread: every holder in this crate leaves

@@ -26,9 +26,9 @@ mod handle {
     /// its own is registered for this one pin.
     #[inline]
     pub fn pin() -> Guard {
-        HANDLE.try_with(LocalHandle::pin).unwrap_or_else(|_gone| {
-            COLLECTOR.get_or_init(Collector::new).register().pin()
-        })
+        HANDLE
+            .try_with(LocalHandle::pin)
+            .unwrap_or_else(|_gone| COLLECTOR.get_or_init(Collector::new).register().pin())
     }
 }
 

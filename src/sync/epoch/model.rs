@@ -57,7 +57,11 @@ impl Drop for Guard {
             let mut waiting = Vec::new();
             for (mut blockers, reclaim) in state.retired.drain(..) {
                 blockers.retain(|blocker| *blocker != id);
-                if blockers.is_empty() { ready.push(reclaim) } else { waiting.push((blockers, reclaim)) }
+                if blockers.is_empty() {
+                    ready.push(reclaim)
+                } else {
+                    waiting.push((blockers, reclaim))
+                }
             }
             state.retired = waiting;
         }

@@ -1,0 +1,109 @@
+//! Reserve, commit, seal, walk; and the install of a fresh wblock (`region::stripe`).
+//!
+//! Seen to fail when weakened: the commit word stored Relaxed (E1); the install's CAS Relaxed (E2);
+//! the reservation's `fetch_add` Relaxed (E2); `previous` left unset (S5); a filler not committed.
+#![cfg(loom)]
+#![expect(missing_docs, reason = "a test crate")]
+
+use brindle::format::{StoreId, StoreKey};
+use brindle::region::{Cut, Identity, NowUs, Purpose, Region, Stripes};
+use brindle::sync::epoch;
+use brindle::unit::{Geometry, Location, RBLOCK_BYTES, Sequence, WBLOCK_HEADER_RBLOCKS, WblockId};
+use loom::sync::Arc;
+use loom::thread;
+
+/// Wblocks with room for eight rblocks behind the header, in one stripe.
+fn stripes(wblocks: u32) -> Arc<Stripes> {
+    let geometry = Geometry { wblock_bytes: 256, stripes: 1, wblocks_per_stripe: wblocks };
+    let store_id = StoreId([7; 16]);
+    let store_key = StoreKey::of(&store_id);
+    let identity = Identity { store_id, store_key, kept_back: 0, has_shadow: true };
+    let now_us = NowUs(Box::new(|| 0));
+    let stripes = Stripes::new(Region::model(geometry), identity, Sequence(1), now_us);
+    for wblock in 0..wblocks {
+        stripes.release(WblockId(wblock));
+    }
+    Arc::new(stripes)
+}
+
+/// Puts a record of `rblocks` rblocks, each filled with `mark`.
+fn put(stripes: &Stripes, rblocks: u32, mark: u8) -> Option<Location> {
+    let guard = epoch::pin();
+    let mut space = stripes.reserve(&guard, 0, rblocks, Purpose::Put)?;
+    space.fill(8, &vec![mark; (rblocks * RBLOCK_BYTES - 8) as usize]);
+    Some(space.commit())
+}
+
+/// Walks the wblocks of the stripe as the flusher does, from the newest back, and reads all that
+/// the walk says is complete: loom reports bytes that no edge orders before it.
+fn walk(stripes: &Stripes) -> u32 {
+    let mut walked = 0;
+    let mut next = stripes.newest(0);
+    while let Some(wblock) = next {
+        let end = stripes.geometry().wblock_rblocks();
+        let walk = stripes.walk(wblock, WBLOCK_HEADER_RBLOCKS, end);
+        let start = stripes.geometry().location(wblock, 0);
+        let _ = stripes.region().read(start, walk.data_end);
+        walked += walk.complete - WBLOCK_HEADER_RBLOCKS;
+        next = stripes.wblock(wblock).previous();
+    }
+    walked
+}
+
+#[test]
+fn the_flusher_sees_every_byte_of_what_it_walks() {
+    loom::model(|| {
+        let stripes = stripes(2);
+        let writer = {
+            let stripes = Arc::clone(&stripes);
+            thread::spawn(move || put(&stripes, 5, 1).expect("room"))
+        };
+        walk(&stripes);
+        writer.join().expect("writer");
+        assert_eq!(walk(&stripes), 5);
+    });
+}
+
+#[test]
+fn two_writers_that_cross_the_end_get_disjoint_ranges_and_one_new_wblock() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let stripes = stripes(3);
+        let spawn = |mark: u8| {
+            let stripes = Arc::clone(&stripes);
+            thread::spawn(move || put(&stripes, 5, mark).expect("room"))
+        };
+        let (first, second) = (spawn(1), spawn(2));
+        let (first, second) = (first.join().expect("first"), second.join().expect("second"));
+        assert_eq!(stripes.region().read(first, 5), [1; 5]);
+        assert_eq!(stripes.region().read(second, 5), [2; 5]);
+        // Five and five do not fit in eight: the wblock of one is padded to its end.
+        assert_ne!(stripes.geometry().wblock(first), stripes.geometry().wblock(second));
+        assert_eq!(walk(&stripes), 8 + 5);
+        assert_eq!(stripes.free_wblocks(), 1, "a wblock was lost in the race to install");
+    });
+}
+
+#[test]
+fn a_cut_covers_what_was_committed_before_and_the_walk_completes() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let stripes = stripes(2);
+        let first = put(&stripes, 2, 1).expect("room");
+        let wblock = stripes.geometry().wblock(first);
+        let writer = {
+            let stripes = Arc::clone(&stripes);
+            thread::spawn(move || put(&stripes, 1, 2).expect("room"))
+        };
+        let Cut::Until(until) = stripes.cut(0, wblock, 0, 1) else {
+            panic!("two records at most do not fill the wblock");
+        };
+        writer.join().expect("writer");
+        let walk = stripes.walk(wblock, WBLOCK_HEADER_RBLOCKS, until);
+        assert_eq!(walk.complete, until, "the marker closes what was reserved before");
+        let start = stripes.geometry().location(wblock, 0);
+        let _ = stripes.region().read(start, walk.data_end);
+    });
+}

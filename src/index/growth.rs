@@ -1,0 +1,205 @@
+//! Growth of one segment: freeze it, build what replaces it, publish that with one CAS.
+//!
+//! Any thread may do all of it, at any time, again and again: freezing is idempotent, building is
+//! private, and of several results one is published. So a thread stopped anywhere in here stalls
+//! nobody. Memory is taken before the freeze: without memory the segment stays writable.
+//!
+//! What replaces a segment is decided by who publishes first:
+//! - *Rebuild*: one segment of the same depth, without the deleted entries. Where at most 3/4 of
+//!   the slots are live: then at least one slot in nine comes free (the first insert fails at 87%
+//!   fill), which pays for the copy, and at steady churn a record costs 14.9 bytes (measured).
+//! - *Split*: two of the next depth. Where more is live, or where the caller has seen that the
+//!   probe sequence that wants room is full of live entries.
+//!
+//! Invariants
+//! - G1  What is published holds exactly the live entries of the frozen segment, in places that
+//!   S4 could have led to: each stands in its probe sequence with no EMPTY slot before it.
+//! - G2  Building always succeeds. Entries are placed anew, first fit; should one find no room
+//!   (the order is not the one they came in), the half is laid out as its parent was, with every
+//!   slot DELETED that is not its own: then G1 holds because it held in the parent.
+//! - G3  Growth ends: depth never passes `depth_max`, at which an insert that still finds no room
+//!   after one rebuild is refused.
+//!
+//! Checked by: `loom-tests/tests/index_growth.rs`, `tests.rs`.
+
+use super::entry::{BUCKET_SLOTS, BUCKETS, BucketIndex, Hash, Probe, SEGMENT_SLOTS, WINDOW, Word};
+use super::pool::Blank;
+use super::segment::{Range, Segment, Successors};
+use crate::unit::Location;
+use std::ptr::NonNull;
+
+/// What the index asks about records.
+pub trait Records {
+    /// The hash of the key of the record at `location`.
+    ///
+    /// Asked while the caller of the index is pinned, about locations that were current after it
+    /// pinned. Only splits at the depths that the tag does not cover ask: those of the first
+    /// 512 segments.
+    fn hash_at(&self, location: Location) -> Hash;
+}
+
+/// What the thread that wants the growth knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// No segment gets deeper.
+    pub depth_max: u32,
+    /// A rebuild would not make the room that is wanted.
+    pub must_split: bool,
+}
+
+/// A replacement that nobody else sees yet.
+#[derive(Debug)]
+pub struct Replacement {
+    /// To be published.
+    pub successors: Box<Successors>,
+    /// The second blank, if one segment was enough.
+    pub spare: Option<Blank>,
+}
+
+/// Freezes `parent` and builds what replaces it, in `blanks`.
+pub fn build(
+    parent: &Segment,
+    records: &impl Records,
+    plan: Plan,
+    blanks: (Blank, Blank),
+) -> Replacement {
+    for (_, slot) in parent.slots() {
+        slot.freeze();
+    }
+    let live = parent.slots().filter(|(_, slot)| slot.peek().is_live()).count();
+    let may_split = parent.range().depth < plan.depth_max;
+    let wants_split = plan.must_split || 4 * live > 3 * SEGMENT_SLOTS;
+    let (first, second) = blanks;
+    if !(may_split && wants_split) {
+        let whole = Half { parent, records, high: None };
+        if whole.place_into(first.place()) || !may_split && whole.copy_into(first.place()) {
+            return whole.finish(first.place(), first.place(), Some(second));
+        }
+    }
+    let half = |high| Half { parent, records, high: Some(high) };
+    for (half, blank) in [(half(false), &first), (half(true), &second)] {
+        if !half.place_into(blank.place()) {
+            half.copy_into(blank.place());
+        }
+    }
+    half(false).finish(first.place(), second.place(), None)
+}
+
+/// The entries of a frozen segment that go to one successor.
+struct Half<'p, R> {
+    parent: &'p Segment,
+    records: &'p R,
+    /// `None` takes all.
+    high: Option<bool>,
+}
+
+impl<R: Records> Half<'_, R> {
+    /// First fit, in the order of the parent. False if an entry finds no room; then nothing of
+    /// what was written counts.
+    fn place_into(&self, blank: NonNull<Segment>) -> bool {
+        let mut nursery = Nursery { blank, fills: [0; BUCKETS as usize] };
+        for (at, slot) in self.parent.slots() {
+            let word = slot.read();
+            if self.takes(word) && !nursery.place(&Probe::of_entry(word, at), word.location()) {
+                return false;
+            }
+        }
+        nursery.clear_rest();
+        self.write_header(blank);
+        true
+    }
+
+    /// The layout of the parent (G2). Always true.
+    fn copy_into(&self, blank: NonNull<Segment>) -> bool {
+        for (index, (_, slot)) in self.parent.slots().enumerate() {
+            let word = slot.read();
+            let copy = if word.is_empty() {
+                Word::EMPTY
+            } else if self.takes(word) {
+                word.with_location(word.location())
+            } else {
+                Word::DELETED
+            };
+            // SAFETY: (1) A blank is its taker's alone. (2) `slots` yields SEGMENT_SLOTS.
+            unsafe { Segment::write_slot(blank, index, copy) };
+        }
+        self.write_header(blank);
+        true
+    }
+
+    fn takes(&self, word: Word) -> bool {
+        word.is_live() && self.high.is_none_or(|high| high == self.is_high(word))
+    }
+
+    fn is_high(&self, word: Word) -> bool {
+        word.split_bit(self.parent.range().depth).unwrap_or_else(|| {
+            self.records.hash_at(word.location()).x() & self.parent.split_bit() != 0
+        })
+    }
+
+    fn write_header(&self, blank: NonNull<Segment>) {
+        let range = self.parent.range().successor(self.high);
+        // SAFETY: (1) A blank is its taker's alone.
+        unsafe { Segment::write_header(blank, range) };
+    }
+
+    fn finish(
+        &self,
+        low: NonNull<Segment>,
+        high: NonNull<Segment>,
+        spare: Option<Blank>,
+    ) -> Replacement {
+        let split = if self.high.is_some() { self.parent.split_bit() } else { 0 };
+        Replacement { successors: Box::new(Successors { low, high, split }), spare }
+    }
+}
+
+/// A segment being filled, known by how far each of its buckets is.
+struct Nursery {
+    blank: NonNull<Segment>,
+    fills: [u8; BUCKETS as usize],
+}
+
+impl Nursery {
+    /// Puts an entry where an insert would (S4). False if there is no room.
+    fn place(&mut self, probe: &Probe, location: Location) -> bool {
+        let mut at = probe.home();
+        for turn in 0..WINDOW {
+            if let Some(fill) = self.fills.get_mut(at.get())
+                && usize::from(*fill) < BUCKET_SLOTS
+            {
+                let index = at.get() * BUCKET_SLOTS + usize::from(*fill);
+                *fill += 1;
+                self.write(index, probe.fingerprint(turn).with_location(location));
+                return true;
+            }
+            at = probe.next(at);
+        }
+        false
+    }
+
+    fn clear_rest(&mut self) {
+        for (at, fill) in BucketIndex::all().zip(self.fills) {
+            for free in usize::from(fill)..BUCKET_SLOTS {
+                self.write(at.get() * BUCKET_SLOTS + free, Word::EMPTY);
+            }
+        }
+    }
+
+    fn write(&mut self, index: usize, word: Word) {
+        // SAFETY: (1) A blank is its taker's alone. (2) A bucket below BUCKETS, and a slot in it.
+        unsafe { Segment::write_slot(self.blank, index, word) };
+    }
+}
+
+/// Makes an empty segment of zeroed memory.
+pub fn plant(blank: &Blank, range: Range) {
+    // In a build, all zero is EMPTY, and stays untouched, so that no page is faulted in for it.
+    #[cfg(loom)]
+    for index in 0..SEGMENT_SLOTS {
+        // SAFETY: (1) A blank is its taker's alone. (2) As the loop says.
+        unsafe { Segment::write_slot(blank.place(), index, Word::EMPTY) };
+    }
+    // SAFETY: (1) A blank is its taker's alone.
+    unsafe { Segment::write_header(blank.place(), range) };
+}

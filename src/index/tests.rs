@@ -1,0 +1,322 @@
+//! The index against a map, under threads, and at its limits. Inline, because the index is not
+//! part of the public API. Keys are numbers; the "record" of a key lies at a location that tells
+//! the key, so that `is_key` needs no store.
+
+use super::{Changed, Hash, Index, IndexFull, Place, Records, ScanCursor, SlotState};
+use crate::config::HugePages;
+use crate::sync::epoch::{Guard, pin};
+use crate::unit::Location;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Versions of a key lie next to each other.
+const VERSIONS: u64 = 1 << 8;
+
+fn location(key: u64, version: u64) -> Location {
+    Location((key + 1) * VERSIONS + version % VERSIONS)
+}
+
+fn key_of(location: Location) -> u64 {
+    location.0 / VERSIONS - 1
+}
+
+/// SplitMix64's finisher: any input gives a good hash.
+fn mix(key: u64) -> u64 {
+    let mut z = key.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+struct Keys(fn(u64) -> u64);
+
+impl Records for Keys {
+    fn hash_at(&self, location: Location) -> Hash {
+        Hash((self.0)(key_of(location)))
+    }
+}
+
+const KEYS: Keys = Keys(mix);
+
+/// Puts `key` at `version`; true if it was new.
+fn put(index: &Index, keys: &Keys, key: u64, version: u64) -> Result<bool, IndexFull> {
+    let hash = Hash((keys.0)(key));
+    let new = location(key, version);
+    loop {
+        let guard = pin();
+        let place = index.search(&guard, keys, hash, |at| key_of(at) == key)?;
+        let (changed, is_new) = match place {
+            Place::Occupied(place) => (place.replace(new), false),
+            Place::Vacant(place) => (place.insert(new), true),
+        };
+        if changed != Err(Changed) {
+            return Ok(is_new);
+        }
+    }
+}
+
+fn remove(index: &Index, keys: &Keys, key: u64) -> bool {
+    let hash = Hash((keys.0)(key));
+    loop {
+        let guard = pin();
+        match index.search_occupied(&guard, keys, hash, |at| key_of(at) == key).unwrap() {
+            None => return false,
+            Some(place) if place.remove().is_ok() => return true,
+            Some(_) => {}
+        }
+    }
+}
+
+fn find(index: &Index, guard: &Guard, keys: &Keys, key: u64) -> Option<Location> {
+    index.find(guard, Hash((keys.0)(key)), |at| key_of(at) == key)
+}
+
+fn index(expected: u64) -> Index {
+    Index::new(expected, HugePages::Off).unwrap()
+}
+
+/// All keys, each with how often it was seen.
+fn scan(index: &Index, mut each: impl FnMut()) -> HashMap<u64, u32> {
+    let mut seen = HashMap::new();
+    let mut cursor = Some(ScanCursor::default());
+    while let Some(at) = cursor {
+        let guard = pin();
+        let mut slots = Vec::new();
+        cursor = index.slots_from(&guard, at, &mut slots);
+        assert!(cursor.is_none_or(|cursor| cursor > at), "a scan moves on");
+        each();
+        for slot in slots {
+            match slot.state() {
+                SlotState::Live(at) | SlotState::Frozen(at) => {
+                    *seen.entry(key_of(at)).or_default() += 1;
+                }
+                SlotState::Deleted => {}
+            }
+        }
+    }
+    seen
+}
+
+#[test]
+fn agrees_with_a_map() {
+    let seed = u64::from(std::process::id());
+    let index = index(0);
+    let mut model = HashMap::new();
+    for step in 0..400_000_u64 {
+        let random = mix(seed << 32 | step);
+        let key = random % 30_000;
+        match random >> 60 {
+            0..=7 => {
+                let was_new = model.insert(key, step % VERSIONS).is_none();
+                assert_eq!(put(&index, &KEYS, key, step), Ok(was_new), "seed {seed} {step}");
+            }
+            8..=11 => {
+                let was_there = model.remove(&key).is_some();
+                assert_eq!(remove(&index, &KEYS, key), was_there, "seed {seed} {step}");
+            }
+            _ => {
+                let expected = model.get(&key).map(|version| location(key, *version));
+                assert_eq!(find(&index, &pin(), &KEYS, key), expected, "seed {seed} {step}");
+            }
+        }
+    }
+    assert!(index.splits() > 3 && index.rebuilds() > 3, "growth was exercised");
+    let seen = scan(&index, || {});
+    assert_eq!(seen.len(), model.len(), "seed {seed}");
+    assert!(seen.iter().all(|(key, times)| *times == 1 && model.contains_key(key)));
+}
+
+/// At every size, and however the index was sized at first, a record costs at most 16 bytes.
+#[test]
+fn a_record_costs_at_most_16_bytes_from_a_million_up() {
+    let index = index(0);
+    let mut check = 1_000_000_u64;
+    for key in 0..2_200_000_u64 {
+        if key == check {
+            assert!(index.bytes() <= 16 * key, "{} bytes at {key} records", index.bytes());
+            check = check * 51 / 50;
+        }
+        let guard = pin();
+        match index.search(&guard, &KEYS, Hash(mix(key)), |_| false).unwrap() {
+            Place::Vacant(place) => place.insert(location(key, 0)).unwrap(),
+            Place::Occupied(_) => unreachable!("`is_key` says no"),
+        }
+    }
+    assert!(check > 2_100_000);
+}
+
+#[test]
+fn expected_records_fit_at_16_bytes_with_hardly_a_split() {
+    for expected in [100_000_u64, 170_000, 1_000_000, 1_400_000] {
+        let index = index(expected);
+        let before = index.segments();
+        for key in 0..expected {
+            assert_eq!(put(&index, &KEYS, key, 0), Ok(true));
+        }
+        assert!(index.splits() <= 1 + before / 50, "{} splits of {before}", index.splits());
+        let slack = 3 << 20; // one chunk, not yet full, and a few retired segments
+        assert!(index.bytes() <= 16 * expected + slack, "{} at {expected}", index.bytes());
+    }
+}
+
+/// A cache: each new key replaces an old one, for ever.
+#[test]
+fn churn_neither_grows_the_index_nor_costs_more_than_16_bytes_a_record() {
+    let live = 300_000_u64;
+    let index = index(0);
+    for key in 0..live * 5 {
+        assert_eq!(put(&index, &KEYS, key, 0), Ok(true));
+        if key >= live {
+            assert!(remove(&index, &KEYS, key - live));
+        }
+    }
+    assert!(index.segments() * 16_384 <= 16 * live, "{} segments", index.segments());
+    assert!(index.bytes() <= 16 * live + (4 << 20), "{} bytes", index.bytes());
+    assert!(index.rebuilds() > 100);
+}
+
+#[test]
+fn threads_insert_each_key_once_and_lose_none() {
+    let (threads, keys) = (4, 120_000_u64);
+    let index = index(0);
+    let inserted: u64 = std::thread::scope(|scope| {
+        let work = |thread: u64| {
+            let index = &index;
+            move || {
+                let mut inserted = 0;
+                for step in 0..keys {
+                    let key = (step * 7 + thread * keys / 4) % keys;
+                    inserted += u64::from(put(index, &KEYS, key, thread).unwrap());
+                    assert!(find(index, &pin(), &KEYS, key).is_some(), "{key} was put");
+                }
+                inserted
+            }
+        };
+        let handles: Vec<_> = (0..threads).map(|thread| scope.spawn(work(thread))).collect();
+        handles.into_iter().map(|handle| handle.join().unwrap()).sum()
+    });
+    assert_eq!(inserted, keys, "each key was new once");
+    assert!(scan(&index, || {}).values().all(|times| *times == 1));
+}
+
+/// Each thread owns keys, so that it knows what a find must return; all share the segments.
+#[test]
+fn threads_see_their_own_writes_through_churn_and_growth() {
+    let index = index(0);
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let index = &index;
+            scope.spawn(move || {
+                let mut model = HashMap::new();
+                for step in 0..100_000_u64 {
+                    let random = mix(thread << 40 | step);
+                    let key = (random % 8_000) * 4 + thread;
+                    if random >> 62 == 0 {
+                        assert_eq!(remove(index, &KEYS, key), model.remove(&key).is_some());
+                    } else {
+                        let is_new = model.insert(key, step % VERSIONS).is_none();
+                        assert_eq!(put(index, &KEYS, key, step), Ok(is_new));
+                    }
+                    let other = (mix(random) % 8_000) * 4 + thread;
+                    let expected = model.get(&other).map(|version| location(other, *version));
+                    assert_eq!(find(index, &pin(), &KEYS, other), expected);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_scan_sees_what_stays_exactly_once_while_segments_split() {
+    let index = index(0);
+    let stay = 20_000_u64;
+    for key in 0..stay {
+        put(&index, &KEYS, key, 0).unwrap();
+    }
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for key in stay.. {
+                put(&index, &KEYS, key, 0).unwrap();
+                put(&index, &KEYS, key % stay, key).unwrap();
+                if done.load(Relaxed) || key > 600_000 {
+                    break;
+                }
+            }
+        });
+        for _ in 0..20 {
+            let seen = scan(&index, std::thread::yield_now);
+            assert!((0..stay).all(|key| seen.get(&key) == Some(&1)), "each exactly once");
+        }
+        done.store(true, Relaxed);
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_scan_is_not_led_astray_by_splits_between_its_steps() {
+    let index = index(0);
+    let stay = 10_000_u64;
+    let mut next = stay;
+    for key in 0..stay {
+        put(&index, &KEYS, key, 0).unwrap();
+    }
+    let seen = scan(&index, || {
+        for _ in 0..2_000 {
+            put(&index, &KEYS, next, 0).unwrap();
+            next += 1;
+        }
+    });
+    assert!(index.splits() > 10);
+    assert!((0..stay).all(|key| seen.get(&key) == Some(&1)));
+}
+
+/// Puts keys until the index refuses one, and checks that the others are not hurt.
+fn fill_with(hash: fn(u64) -> u64, at_most: u64) -> (u64, Index) {
+    let (index, keys) = (index(0), Keys(hash));
+    let mut put_keys = 0;
+    while put_keys < at_most && put(&index, &keys, put_keys, 0).is_ok() {
+        put_keys += 1;
+    }
+    for round in 0..3 {
+        assert_eq!(put(&index, &keys, put_keys, 0), Err(IndexFull::Crowded), "round {round}");
+        assert_eq!(put(&index, &keys, 0, round), Ok(false), "what is there can be changed");
+    }
+    let guard = pin();
+    assert!((0..put_keys).all(|key| find(&index, &guard, &keys, key).is_some()));
+    drop(guard);
+    assert!(remove(&index, &keys, 1));
+    assert_eq!(put(&index, &keys, put_keys, 0), Ok(true), "room for one again");
+    (put_keys, index)
+}
+
+#[test]
+fn keys_of_one_hash_end_in_full() {
+    let (keys, index) = fill_with(|_| 0x0123_4567_89AB_CDEF, 1_000);
+    assert_eq!(keys, 64, "a window");
+    assert!(index.segments() < 100 && index.bytes() < 8 << 20);
+}
+
+#[test]
+fn keys_of_one_home_bucket_end_in_full() {
+    let (keys, index) = fill_with(|key| mix(key) << 32 | 0x1234_5678, 1_000_000);
+    assert!(keys > 100, "{keys}: other buckets of the sequence differ, and segments");
+    assert!(index.bytes() < 512 << 20, "{}", index.bytes());
+}
+
+#[test]
+fn keys_of_one_segment_end_in_full() {
+    let (keys, _) = fill_with(|key| mix(key) >> 32, 1_000_000);
+    assert!(keys > 1_000, "{keys}");
+}
+
+#[test]
+fn a_new_index_is_empty_and_a_dropped_one_is_gone() {
+    for expected in [0, 1, 10_000_000] {
+        let index = index(expected);
+        assert_eq!(find(&index, &pin(), &KEYS, 7), None);
+        assert!(scan(&index, || {}).is_empty());
+        assert!(index.bytes() <= 2 * (2 << 20) + 16 * expected);
+        index.prefetch(&pin(), Hash(3));
+    }
+}

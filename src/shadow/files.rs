@@ -1,0 +1,166 @@
+//! The files of a shadow: by which names, which exist, and creating them.
+#![forbid(unsafe_code)]
+
+use super::io::{OpenError, ShadowFile};
+use super::set::member_bytes;
+use crate::config::Shadow;
+use crate::error::{Error, Result};
+use crate::unit::Geometry;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Name of the shadow file of `stripe` in its directory.
+pub fn file_name(stripe: u32) -> String {
+    format!("stripe-{stripe:03}.shadow")
+}
+
+/// Opens and locks the members that exist: of a directory those that are there, which must be
+/// the first ones without a gap; of devices all.
+pub(super) fn open_existing(shadow: &Shadow, direct: bool) -> Result<Vec<ShadowFile>> {
+    let paths = match shadow {
+        Shadow::None => Vec::new(),
+        Shadow::Dir(dir) => existing_in(dir)?,
+        Shadow::Devices(paths) => paths.clone(),
+    };
+    paths.iter().map(|path| open_one(path, direct)).collect()
+}
+
+fn open_one(path: &Path, direct: bool) -> Result<ShadowFile> {
+    ShadowFile::open(path, direct).map_err(|error| explain(error, path))
+}
+
+fn explain(error: OpenError, path: &Path) -> Error {
+    let path = path.to_owned();
+    match error {
+        OpenError::Locked => Error::Locked { path },
+        OpenError::NotAFile(kind) => Error::NotAShadow { path, found: kind.to_owned() },
+        OpenError::Io(op, source) => Error::Io { op, path, source },
+    }
+}
+
+/// Paths of the shadow files in `dir`, in the order of their stripes.
+fn existing_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |source| Error::Io { op: "list", path: dir.to_owned(), source };
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            let found = "a file, where `shadow_dir` wants a directory".to_owned();
+            return Err(Error::NotAShadow { path: dir.to_owned(), found });
+        }
+        listed => listed.map_err(failed)?,
+    };
+    let mut stripes = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        let stripe = name.to_str().and_then(|name| {
+            let digits = name.strip_prefix("stripe-")?.strip_suffix(".shadow")?;
+            digits.parse::<u32>().ok().filter(|stripe| file_name(*stripe) == name)
+        });
+        stripes.extend(stripe);
+    }
+    stripes.sort_unstable();
+    for (expected, stripe) in (0..).zip(&stripes) {
+        if *stripe != expected {
+            return Err(Error::ShadowMismatch {
+                path: dir.join(file_name(expected)),
+                what: "presence",
+                expected: "a member of its store".to_owned(),
+                found: "no such file".to_owned(),
+            });
+        }
+    }
+    Ok(stripes.into_iter().map(|stripe| dir.join(file_name(stripe))).collect())
+}
+
+/// Files that a creation made, removed again unless it is [`kept`](Self::keep).
+#[derive(Debug, Default)]
+pub struct Created {
+    files: Vec<PathBuf>,
+    dirs: Vec<PathBuf>,
+}
+
+impl Created {
+    /// The creation succeeded.
+    pub fn keep(mut self) {
+        self.files.clear();
+        self.dirs.clear();
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        // Best effort: what cannot be removed was announced by the error that led here.
+        for file in &self.files {
+            let _ = fs::remove_file(file);
+        }
+        for dir in self.dirs.iter().rev() {
+            let _ = fs::remove_dir(dir);
+        }
+    }
+}
+
+/// Makes every member of a new store `geometry` large; `existing` are those that were opened, and
+/// found blank.
+pub fn complete(
+    shadow: &Shadow,
+    mut existing: Vec<ShadowFile>,
+    geometry: Geometry,
+    direct: bool,
+) -> Result<(Vec<ShadowFile>, Created)> {
+    let bytes = member_bytes(geometry);
+    let mut created = Created::default();
+    for file in &existing {
+        check_blank(file, bytes)?;
+    }
+    for file in &existing {
+        if !file.is_device() {
+            let failed =
+                |source| Error::Io { op: "allocate", path: file.path().to_owned(), source };
+            file.allocate(bytes).map_err(failed)?;
+        }
+    }
+    if let Shadow::Dir(dir) = shadow {
+        create_dirs(dir, &mut created)?;
+        for stripe in (0..geometry.stripes).skip(existing.len()) {
+            let path = dir.join(file_name(stripe));
+            let file = ShadowFile::create(&path, bytes, direct);
+            existing.push(file.map_err(|error| explain(error, &path))?);
+            created.files.push(path);
+        }
+    }
+    Ok((existing, created))
+}
+
+/// A file is new if it is empty or of exactly the size that it is to have; a device if it is
+/// large enough.
+fn check_blank(file: &ShadowFile, bytes: u64) -> Result<()> {
+    let path = || file.path().to_owned();
+    let failed = |source| Error::Io { op: "size", path: path(), source };
+    let found = file.bytes().map_err(failed)?;
+    let fits = if file.is_device() { found >= bytes } else { found == 0 || found == bytes };
+    if fits {
+        return Ok(());
+    }
+    if file.is_device() {
+        let reason = format!(
+            "{} has {found} bytes, and its share of the store takes {bytes}: lower `data_size`",
+            path().display()
+        );
+        return Err(Error::config("data_size", reason));
+    }
+    let found = format!("{found} bytes without a superblock, where a new shadow has {bytes}");
+    Err(Error::NotAShadow { path: path(), found })
+}
+
+/// Creates `dir` and what is missing above it.
+fn create_dirs(dir: &Path, created: &mut Created) -> Result<()> {
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    for path in missing.into_iter().rev() {
+        let failed = |source| Error::Io { op: "create", path: path.to_owned(), source };
+        fs::create_dir(path).map_err(failed)?;
+        created.dirs.push(path.to_owned());
+    }
+    Ok(())
+}

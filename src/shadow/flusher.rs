@@ -1,0 +1,341 @@
+//! The flusher: takes what is committed to the shadow, as a pump that a thread or a test drives.
+//!
+//! A round looks at every stripe: sealed wblocks are written whole, and when a barrier waits or
+//! `flush_max` is near, the open wblock is cut at a sector and written up to there. Then come the
+//! syncs, and then the tickets.
+//!
+//! States of a flush of one wblock
+//! ```text
+//! nothing --[cut, or sealed]--> targeted --[walk: all committed]--> written --[sync]--> durable
+//! ```
+//!
+//! Invariants
+//! - F1  A round serves the tickets that it read before it cut the first stripe: all that was
+//!   committed before they were taken lies in a wblock that this round targets (edge E3 of
+//!   `tickets`, S5 of `stripe`).
+//! - F2  Bytes are written only below what the walk found complete, and never change from then on:
+//!   the next flush of the wblock starts at the sector after (invariant 6 of the store).
+//! - F3  A flush of a wblock starts only when its last one is durable. So verified data of a later
+//!   flush proves that the one before had been durable: cold start tells rot from a torn write by
+//!   it.
+//! - F4  Nothing is acknowledged after a failure: the first one ends the flusher.
+//!
+//! A writer stopped between its reservation and its commit holds up its own wblock, and with it
+//! the barriers, not the other stripes' wblocks.
+//!
+//! Checked by: `tests/shadow_*.rs`, on the simulated disk and on files.
+
+use super::io::Transfers;
+use super::io::{BlockIo, Buffer, Direction, FileIndex, IoCounters, Transfer, TransferError};
+use super::tickets::Tickets;
+use crate::region::{Cut, State, Stripes};
+use crate::sync::{Arc, AtomicU64, Relaxed};
+use crate::unit::{RBLOCK_BYTES, SECTOR_RBLOCKS, WblockId};
+use std::collections::{BTreeSet, VecDeque};
+
+/// Writes in flight. Two to four keep a drive busy; more only make a barrier wait longer.
+const IN_FLIGHT: usize = 4;
+
+/// Looks at a commit word before the flusher gives way to its writer, and goes on next round.
+const WALKS_MAX: u32 = 64;
+
+/// What a round did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// There was nothing to do.
+    Idle,
+    /// Something was written or synced.
+    Worked,
+    /// A writer holds a reservation that it has not committed: try again soon.
+    Waiting,
+}
+
+/// Takes the wblocks of all stripes to the shadow.
+#[derive(Debug)]
+pub struct Flusher {
+    stripes: Arc<Stripes>,
+    io: Box<dyn BlockIo>,
+    transfers: Transfers,
+    tickets: Arc<Tickets>,
+    counters: Arc<IoCounters>,
+    /// Byte of each shadow at which its first wblock starts.
+    first_wblock_bytes: u64,
+    /// Syncs only for barriers (`disable_odsync`), and where F3 asks for one.
+    lazy_sync: bool,
+    /// Syncs as soon as a wblock is finished: there are no timed flushes to do it.
+    sync_finished: bool,
+    progress: Vec<StripeProgress>,
+    /// Wblocks written to, and not synced since: with the file they are in.
+    unsynced: BTreeSet<(FileIndex, WblockId)>,
+    /// Sealed wblocks whose last byte is written: used, once their file is synced.
+    finished: Vec<WblockId>,
+    completed: u64,
+    /// Per stripe: the oldest wblock not wholly durable (high half), its durable rblocks (low half).
+    durable: Arc<[AtomicU64]>,
+}
+
+/// Where the flusher stands in one stripe.
+#[derive(Debug, Default)]
+struct StripeProgress {
+    /// Wblocks not finished yet, the oldest first. The newest of the stripe is the last one.
+    backlog: VecDeque<WblockId>,
+    /// Newest wblock ever seen: `previous` links are followed back to it (S5).
+    newest: Option<WblockId>,
+    /// Of the oldest of the backlog.
+    flushed_rblock: u32,
+    flushes: u16,
+    target: Target,
+}
+
+/// What the flush in progress of a stripe's oldest wblock is to reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Target {
+    #[default]
+    None,
+    Until(u32),
+    End,
+}
+
+/// One write of a round, and what it brings the stripe to.
+struct Job {
+    wblock: WblockId,
+    from_rblock: u32,
+    until_rblock: u32,
+    is_last: bool,
+}
+
+impl Flusher {
+    /// A flusher for `stripes`, whose wblocks start at byte `first_wblock_bytes` of each shadow.
+    pub fn new(
+        stripes: Arc<Stripes>,
+        io: Box<dyn BlockIo>,
+        tickets: Arc<Tickets>,
+        counters: Arc<IoCounters>,
+        layout: Layout,
+    ) -> Self {
+        let count = stripes.geometry().stripes;
+        Self {
+            progress: (0..count).map(|_| StripeProgress::default()).collect(),
+            durable: (0..count).map(|_| AtomicU64::new(u64::MAX)).collect(),
+            stripes,
+            io,
+            transfers: Transfers::new(layout.flush_bytes as usize, IN_FLIGHT),
+            tickets,
+            counters,
+            first_wblock_bytes: layout.first_wblock_bytes,
+            lazy_sync: layout.lazy_sync,
+            sync_finished: layout.sync_finished,
+            unsynced: BTreeSet::new(),
+            finished: Vec::new(),
+            completed: 0,
+        }
+    }
+
+    /// How far each stripe is durable, for statistics: the number of its oldest wblock that is not
+    /// wholly so in the high half, that wblock's durable rblocks in the low half.
+    pub fn durable(&self) -> Arc<[AtomicU64]> {
+        Arc::clone(&self.durable)
+    }
+
+    /// One round. With `due` it takes the open wblocks along, as a waiting barrier does.
+    ///
+    /// # Errors
+    ///
+    /// The shadow failed; the flusher must not be asked again (F4).
+    pub fn poll(&mut self, due: bool) -> Result<Round, TransferError> {
+        let ticket = self.tickets.requested();
+        let is_barrier = ticket > self.completed;
+        let mut jobs = Vec::new();
+        let mut is_waiting = false;
+        for stripe in 0..self.stripes.geometry().stripes {
+            self.look_back(stripe);
+            let cut = due || is_barrier;
+            while let Some(job) = self.next_job(stripe, cut, &mut is_waiting) {
+                let is_last = job.is_last;
+                jobs.push(job);
+                // F3: one flush of a wblock a round, and a cut wblock is the stripe's newest.
+                if !is_last {
+                    break;
+                }
+            }
+        }
+        let has_written = !jobs.is_empty();
+        self.write(&jobs)?;
+        let finished = self.sync_finished && !self.finished.is_empty();
+        let sync = is_barrier || (!self.lazy_sync && (due || finished));
+        let has_synced = sync && !self.unsynced.is_empty();
+        if sync {
+            self.sync()?;
+        }
+        if is_waiting {
+            return Ok(Round::Waiting);
+        }
+        if is_barrier {
+            self.completed = ticket;
+            self.tickets.complete(ticket);
+        }
+        Ok(if has_written || has_synced || is_barrier { Round::Worked } else { Round::Idle })
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "one progress a stripe")]
+    fn progress(&mut self, stripe: u32) -> &mut StripeProgress {
+        &mut self.progress[stripe as usize]
+    }
+
+    /// Finds the wblocks that the stripe has opened since the last look (S5).
+    fn look_back(&mut self, stripe: u32) {
+        let stripes = Arc::clone(&self.stripes);
+        let progress = self.progress(stripe);
+        let mut found = Vec::new();
+        let mut next = stripes.newest(stripe);
+        while let Some(wblock) = next.filter(|wblock| Some(*wblock) != progress.newest) {
+            found.push(wblock);
+            next = stripes.wblock(wblock).previous();
+        }
+        progress.newest = found.first().copied().or(progress.newest);
+        progress.backlog.extend(found.into_iter().rev());
+    }
+
+    /// What of `stripe` can be written now, and was not taken in this round.
+    fn next_job(&mut self, stripe: u32, cut: bool, is_waiting: &mut bool) -> Option<Job> {
+        let stripes = Arc::clone(&self.stripes);
+        let end = stripes.geometry().wblock_rblocks();
+        let progress = self.progress(stripe);
+        let wblock = *progress.backlog.front()?;
+        // A cut of an earlier round does not cover the tickets of this one (F1): go round again.
+        let is_stale = matches!(progress.target, Target::Until(_));
+        if progress.target == Target::None {
+            progress.target = if progress.backlog.len() > 1 {
+                Target::End
+            } else if cut {
+                let flushed = progress.flushed_rblock;
+                match stripes.cut(stripe, wblock, flushed, progress.flushes) {
+                    Cut::Nothing => Target::None,
+                    Cut::Until(rblock) => Target::Until(rblock),
+                    Cut::Sealed => Target::End,
+                }
+            } else {
+                Target::None
+            };
+        }
+        let (until, is_last) = match progress.target {
+            Target::None => return None,
+            Target::Until(rblock) => (rblock, false),
+            Target::End => (end, true),
+        };
+        let from_rblock = progress.flushed_rblock;
+        let walk_from = from_rblock.max(crate::unit::WBLOCK_HEADER_RBLOCKS);
+        let Some(data_end) = complete(&stripes, wblock, walk_from, until) else {
+            *is_waiting = true;
+            return None;
+        };
+        *is_waiting |= is_stale;
+        let until_rblock = data_end.next_multiple_of(SECTOR_RBLOCKS);
+        progress.target = Target::None;
+        if is_last {
+            progress.backlog.pop_front();
+            (progress.flushed_rblock, progress.flushes) = (0, 0);
+        } else {
+            progress.flushed_rblock = until_rblock;
+            progress.flushes += 1;
+        }
+        Some(Job { wblock, from_rblock, until_rblock, is_last })
+    }
+
+    /// Writes the jobs of a round.
+    fn write(&mut self, jobs: &[Job]) -> Result<(), TransferError> {
+        // F3: a wblock's last flush is synced before its next one is written.
+        if jobs.iter().any(|job| self.unsynced.contains(&(self.file(job.wblock), job.wblock))) {
+            self.sync()?;
+        }
+        let mut transfers = jobs
+            .iter()
+            .filter(|job| job.until_rblock > job.from_rblock)
+            .map(|job| self.transfer(job))
+            .collect::<Vec<_>>()
+            .into_iter();
+        self.transfers.run(&mut *self.io, &mut transfers, &self.counters)?;
+        for job in jobs {
+            let file = self.file(job.wblock);
+            self.unsynced.insert((file, job.wblock));
+            if job.is_last {
+                self.finished.push(job.wblock);
+            }
+        }
+        Ok(())
+    }
+
+    fn transfer(&self, job: &Job) -> Transfer {
+        let geometry = self.stripes.geometry();
+        let start = self.stripes.region().pointer(geometry.location(job.wblock, job.from_rblock));
+        let bytes = (job.until_rblock - job.from_rblock) * RBLOCK_BYTES;
+        let wblock_bytes = u64::from(geometry.wblock_bytes);
+        let place = u64::from(geometry.place_on_shadow(job.wblock)) * wblock_bytes;
+        // SAFETY: (1) within the region, which `self` keeps mapped. (2) F2: the range is committed
+        // or padding, and cut off from further reservations; the wblock is not opened again before
+        // it is used, which follows the sync.
+        let buffer = unsafe { Buffer::new(start, bytes as usize) };
+        Transfer {
+            direction: Direction::Write,
+            file: self.file(job.wblock),
+            offset: self.first_wblock_bytes + place + u64::from(job.from_rblock * RBLOCK_BYTES),
+            buffer,
+        }
+    }
+
+    fn file(&self, wblock: WblockId) -> FileIndex {
+        FileIndex(self.stripes.geometry().home_stripe(wblock))
+    }
+
+    /// Syncs every file that was written to; what is finished in them is used from now on.
+    fn sync(&mut self) -> Result<(), TransferError> {
+        let files: BTreeSet<FileIndex> = self.unsynced.iter().map(|(file, _)| *file).collect();
+        self.transfers
+            .sync(&mut *self.io, &mut files.into_iter(), &self.counters)
+            .map_err(first)?;
+        self.unsynced.clear();
+        for (progress, durable) in self.progress.iter().zip(self.durable.iter()) {
+            let oldest = progress.backlog.front().map_or(u32::MAX, |wblock| wblock.0);
+            let packed = u64::from(oldest) << 32 | u64::from(progress.flushed_rblock);
+            // ORDERING: Relaxed. A figure for statistics.
+            durable.store(packed, Relaxed);
+        }
+        for wblock in self.finished.drain(..) {
+            self.stripes.wblock(wblock).enter(State::Used);
+        }
+        Ok(())
+    }
+}
+
+/// How the flusher lays out and paces its writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Bytes of one write.
+    pub flush_bytes: u32,
+    /// Byte of each shadow at which its first wblock starts.
+    pub first_wblock_bytes: u64,
+    /// Syncs only for barriers.
+    pub lazy_sync: bool,
+    /// Syncs as soon as a wblock is finished.
+    pub sync_finished: bool,
+}
+
+/// Where the data of `wblock` between `from` and `until` ends, once all of it is committed.
+fn complete(stripes: &Stripes, wblock: WblockId, from: u32, until: u32) -> Option<u32> {
+    let mut at = from;
+    for _ in 0..WALKS_MAX {
+        let walk = stripes.walk(wblock, at, until);
+        if walk.complete >= until {
+            // Nothing new was walked: a wblock that was full to the byte at its last cut.
+            return Some(walk.data_end.max(from).min(until));
+        }
+        at = walk.complete;
+        crate::sync::spin_loop();
+    }
+    None
+}
+
+#[expect(clippy::expect_used, reason = "Transfers::sync returns an error only with its causes")]
+fn first(errors: Vec<TransferError>) -> TransferError {
+    errors.into_iter().next().expect("a failed sync names at least one file")
+}

@@ -1,0 +1,38 @@
+//! Block I/O for the shadow: submit and complete, and what stands on it.
+//!
+//! | module      | what                                                                       |
+//! |-------------|----------------------------------------------------------------------------|
+//! | `block`     | the trait [`BlockIo`]: operations on raw memory, completions as they come  |
+//! | `transfers` | [`Transfers`]: whole jobs over it: pieces, short counts, retries, draining |
+//! | `counters`  | [`IoCounters`]: every surprise, counted                                    |
+//! | `ring`      | `io_uring`                                                                 |
+//! | `blocking`  | pread and pwrite, where the ring is refused; the choice between the two    |
+//! | `file`      | opening, locking and sizing files and devices                              |
+//! | `claim`     | the process-wide register of open shadows                                  |
+//! | `system`    | the few system calls that `std` does not have                              |
+//! | `sector`    | reads and writes of whole sectors without a back end, for superblocks      |
+//! | `members`   | [`Members`]: the files of one store, real or simulated                     |
+//! | `sim`       | the simulated disk: loses, tears, reorders, misdirects, lies and fails     |
+
+mod block;
+mod blocking;
+mod claim;
+mod counters;
+mod file;
+mod members;
+mod ring;
+mod sector;
+#[cfg(any(test, feature = "testing"))]
+mod sim;
+mod system;
+mod transfers;
+
+pub use block::{Backend, BlockIo, Buffer, Completion, FileIndex, Op};
+pub use blocking::{Blocking, OpenedIo, Prefer, open_backend};
+pub use counters::{IoCounters, IoCounts};
+pub use file::{OpenError, ShadowFile};
+pub use members::{Members, ShadowFiles};
+pub use ring::Ring;
+#[cfg(any(test, feature = "testing"))]
+pub use sim::{Fault, FaultOn, SimConfig, SimDisk};
+pub use transfers::{Direction, Missing, Transfer, TransferError, Transfers};

@@ -1,0 +1,32 @@
+//! The mirror of the region: block I/O, the flusher, barriers, superblocks.
+//!
+//! | module    | what                                                            |
+//! |-----------|-----------------------------------------------------------------|
+//! | `io`      | operations on files: `io_uring`, pwrite, or a simulated disk    |
+//! | `tickets` | barriers and who waits for them                                 |
+//! | `flusher` | a pump that takes committed records to the shadow               |
+//! | `service` | the thread that drives it                                       |
+//! | `set`     | the members of a store, their superblocks, what belongs together |
+//! | `files`   | their names, which exist, creating them                         |
+
+#[cfg(not(loom))]
+mod files;
+#[cfg(not(loom))]
+mod flusher;
+#[cfg(not(loom))]
+pub mod io;
+#[cfg(not(loom))]
+mod service;
+#[cfg(not(loom))]
+mod set;
+mod tickets;
+
+#[cfg(not(loom))]
+pub use files::{Created, complete};
+#[cfg(not(loom))]
+pub use flusher::{Flusher, Layout, Round};
+#[cfg(not(loom))]
+pub use service::{Failure, Pump, Service, Work};
+#[cfg(not(loom))]
+pub use set::{ShadowSet, Standing, Survey, member_bytes, open, random, shape, survey};
+pub use tickets::{Tickets, Waited};

@@ -1,0 +1,320 @@
+//! A store's shadow as a whole: its members, and whether they belong together.
+//!
+//! States    `new --[found]--> closed --[mark open]--> open --[mark clean]--> closed`
+//!
+//! Invariants
+//! - G1  Nothing is written before every member was opened, locked, read and found to belong: a
+//!   refusal leaves all of them byte for byte as they were, and removes what it created.
+//! - G2  A superblock has two copies; a rewrite goes to the one that is not in force, and is synced
+//!   before the next. A crash leaves at least one whole copy, and the higher generation counts.
+//! - G3  Members are created with generation 1, all of them, before the first gets generation 2.
+//!   So a set in which no member is past generation 1 was never opened, and counts as new; a
+//!   member without superblock beside one past generation 1 is missing.
+//! - G4  The limit of sequences is raised, durably, before a sequence at or above the old one is
+//!   handed out, and each open starts at the old limit: no sequence is ever used twice, also
+//!   where a crash left records behind and no header.
+
+use super::files;
+use super::io::{FileIndex, Members, ShadowFile, ShadowFiles};
+use crate::config::Shadow;
+use crate::error::{Error, Result};
+use crate::format::{
+    CopyName, Found, SUPERBLOCK_AREA_BYTES, SUPERBLOCK_BYTES, SUPERBLOCK_COPY_B_OFFSET, StoreId,
+    Superblock, choose,
+};
+use crate::sync::Arc;
+use crate::unit::{Geometry, Sequence};
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+
+/// Sequences promised by one rewrite of the superblocks.
+const SEQUENCE_BATCH: u64 = 1 << 20;
+
+/// What the members say, before anything was written.
+#[derive(Debug)]
+pub enum Survey {
+    /// No member was ever opened: files may be missing, empty, or all zero in front.
+    New,
+    /// The superblock of each member, in the order of the stripes; all belong together.
+    Existing(Vec<Standing>),
+}
+
+/// The superblock in force of one member.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// What it says.
+    pub superblock: Superblock,
+    copy: CopyName,
+    /// The other copy was damaged: the next rewrite repairs it.
+    pub is_repaired: bool,
+}
+
+/// A set of members, opened, locked and found to belong together.
+#[derive(Debug)]
+pub struct ShadowSet {
+    members: Arc<dyn Members>,
+    standings: Vec<Standing>,
+}
+
+impl ShadowSet {
+    /// The members.
+    pub fn members(&self) -> &Arc<dyn Members> {
+        &self.members
+    }
+
+    /// What stripe 0 says; the facts of the store are the same in all.
+    pub fn superblock(&self) -> &Superblock {
+        #[expect(clippy::expect_used, reason = "a set has at least one member")]
+        &self.standings.first().expect("at least one member").superblock
+    }
+
+    /// True if every member was closed in order.
+    pub fn was_clean(&self) -> bool {
+        self.standings.iter().all(|standing| standing.superblock.clean)
+    }
+
+    /// Superblock copies that were found damaged.
+    pub fn damaged_copies(&self) -> u64 {
+        self.standings.iter().filter(|standing| standing.is_repaired).count() as u64
+    }
+
+    /// The first sequence of this run (G4).
+    pub fn first_sequence(&self) -> Sequence {
+        let limit = |standing: &Standing| standing.superblock.sequence_limit;
+        self.standings.iter().map(limit).max().unwrap_or(Sequence(1))
+    }
+
+    /// No clock may start below: microseconds since 1970.
+    pub fn clock_floor(&self) -> u64 {
+        self.standings.iter().map(|standing| standing.superblock.clock_floor).max().unwrap_or(0)
+    }
+
+    /// Takes a set whose survey was `Existing`.
+    pub fn existing(members: Arc<dyn Members>, standings: Vec<Standing>) -> Self {
+        Self { members, standings }
+    }
+
+    /// Founds a store on members of the right size that are zero in front (G3).
+    ///
+    /// # Errors
+    ///
+    /// The system's, as [`Error::Io`].
+    pub fn found(members: Arc<dyn Members>, geometry: Geometry, now_us: u64) -> Result<Self> {
+        let (low, high) = (random(), random());
+        let store_id = StoreId((u128::from(low) | u128::from(high) << 64).to_le_bytes());
+        let first = Superblock {
+            generation: 1,
+            store_id,
+            stripe: 0,
+            geometry,
+            hash_seed: random(),
+            clock_floor: now_us,
+            sequence_limit: Sequence(1),
+            created_at: now_us,
+            clean: true,
+        };
+        let standing = |stripe| Standing {
+            superblock: Superblock { stripe, generation: 0, ..first },
+            copy: CopyName::B,
+            is_repaired: false,
+        };
+        let mut set = Self { members, standings: (0..geometry.stripes).map(standing).collect() };
+        set.rewrite(|_| {})?;
+        set.rewrite(|_| {})?;
+        Ok(set)
+    }
+
+    /// Before the first write of a run: not clean, and sequences promised (G4). Returns the limit.
+    ///
+    /// # Errors
+    ///
+    /// The system's, as [`Error::Io`].
+    pub fn mark_open(&mut self, clock_floor: u64) -> Result<Sequence> {
+        let limit = Sequence(self.first_sequence().0 + SEQUENCE_BATCH);
+        self.rewrite(|superblock| {
+            superblock.clean = false;
+            superblock.clock_floor = clock_floor.max(superblock.clock_floor);
+            superblock.sequence_limit = limit;
+        })?;
+        Ok(limit)
+    }
+
+    /// Promises more sequences when less than half a batch is left above `next` (G4).
+    ///
+    /// # Errors
+    ///
+    /// The system's, as [`Error::Io`].
+    pub fn extend_sequences(&mut self, next: Sequence) -> Result<Option<Sequence>> {
+        let limit = self.first_sequence();
+        if limit.0 - next.0.min(limit.0) > SEQUENCE_BATCH / 2 {
+            return Ok(None);
+        }
+        let limit = Sequence(limit.0 + SEQUENCE_BATCH);
+        self.rewrite(|superblock| superblock.sequence_limit = limit)?;
+        Ok(Some(limit))
+    }
+
+    /// After the last write of a run.
+    ///
+    /// # Errors
+    ///
+    /// The system's, as [`Error::Io`].
+    pub fn mark_clean(&mut self, clock_floor: u64) -> Result<()> {
+        self.rewrite(|superblock| {
+            superblock.clean = true;
+            superblock.clock_floor = clock_floor.max(superblock.clock_floor);
+        })
+    }
+
+    /// Rewrites every member's superblock, each to the copy that is not in force (G2).
+    fn rewrite(&mut self, change: impl Fn(&mut Superblock)) -> Result<()> {
+        for (file, standing) in (0..).map(FileIndex).zip(&mut self.standings) {
+            let mut superblock = standing.superblock;
+            change(&mut superblock);
+            superblock.generation += 1;
+            let (copy, offset) = match standing.copy {
+                CopyName::A => (CopyName::B, SUPERBLOCK_COPY_B_OFFSET),
+                CopyName::B => (CopyName::A, 0),
+            };
+            self.members
+                .write_at(file, offset, superblock.encode().as_slice())
+                .and_then(|()| self.members.sync(file))
+                .map_err(|source| {
+                    let path = self.members.path(file).to_owned();
+                    Error::Io { op: "write the superblock of", path, source }
+                })?;
+            *standing = Standing { superblock, copy, is_repaired: false };
+        }
+        Ok(())
+    }
+}
+
+/// Opens the files or devices of `shadow` that there are, and surveys them. Writes nothing.
+///
+/// # Errors
+///
+/// Those of opening ([`Error::Locked`], [`Error::NotAShadow`], [`Error::Io`]) and those of
+/// [`survey`].
+pub fn open(shadow: &Shadow, direct: bool) -> Result<(Vec<ShadowFile>, Survey)> {
+    let files = files::open_existing(shadow, direct)?;
+    let survey = survey(&ShadowFiles::new(files.clone()))?;
+    Ok((files, survey))
+}
+
+/// Reads every superblock and finds out whether the members belong together.
+///
+/// # Errors
+///
+/// [`Error::NotAShadow`], [`Error::UnsupportedFormat`], [`Error::ShadowMismatch`], [`Error::Io`].
+pub fn survey(members: &dyn Members) -> Result<Survey> {
+    let mut standings = Vec::new();
+    let mut blank = None;
+    for file in (0..members.count()).map(FileIndex) {
+        match read_superblock(members, file)? {
+            Some(standing) => standings.push((file, standing)),
+            None => blank = blank.or(Some(file)),
+        }
+    }
+    if standings.iter().all(|(_, standing)| standing.superblock.generation <= 1) {
+        return Ok(Survey::New);
+    }
+    if let Some(file) = blank {
+        return Err(mismatch(members, file, "content", "a member of its store", "no superblock"));
+    }
+    let Some((_, first)) = standings.first() else { return Ok(Survey::New) };
+    let first = first.superblock;
+    for (file, standing) in &standings {
+        check_member(members, *file, &standing.superblock, &first)?;
+    }
+    let count = members.count();
+    if count != first.geometry.stripes {
+        let (expected, found) = (first.geometry.stripes.to_string(), count.to_string());
+        let path = members.path(FileIndex(count - 1)).to_owned();
+        return Err(Error::ShadowMismatch { path, what: "number of members", expected, found });
+    }
+    Ok(Survey::Existing(standings.into_iter().map(|(_, standing)| standing).collect()))
+}
+
+fn check_member(
+    members: &dyn Members,
+    file: FileIndex,
+    superblock: &Superblock,
+    first: &Superblock,
+) -> Result<()> {
+    if superblock.store_id != first.store_id {
+        let (expected, found) = (first.store_id.to_string(), superblock.store_id.to_string());
+        return Err(mismatch(members, file, "store id", expected, found));
+    }
+    if superblock.stripe != file.0 {
+        let (expected, found) = (file.0.to_string(), superblock.stripe.to_string());
+        return Err(mismatch(members, file, "stripe number", expected, found));
+    }
+    if superblock.geometry != first.geometry {
+        let (expected, found) = (shape(first.geometry), shape(superblock.geometry));
+        return Err(mismatch(members, file, "shape", expected, found));
+    }
+    Ok(())
+}
+
+/// The superblock in force; `None`: blank.
+fn read_superblock(members: &dyn Members, file: FileIndex) -> Result<Option<Standing>> {
+    let path = || members.path(file).to_owned();
+    let failed =
+        |source: io::Error| Error::Io { op: "read the superblock of", path: path(), source };
+    let bytes = members.bytes(file).map_err(failed)?;
+    let mut copies = [vec![0; SUPERBLOCK_BYTES], vec![0; SUPERBLOCK_BYTES]];
+    for (copy, offset) in copies.iter_mut().zip([0, SUPERBLOCK_COPY_B_OFFSET]) {
+        let read = members.read_at(file, offset, copy).map_err(failed)?;
+        copy.truncate(read);
+    }
+    let [a, b] = &copies;
+    match choose(a, b) {
+        Found::Superblock { superblock, copy, damaged } => {
+            Ok(Some(Standing { superblock, copy, is_repaired: damaged.is_some() }))
+        }
+        Found::AllZero if bytes == 0 || bytes >= SUPERBLOCK_AREA_BYTES => Ok(None),
+        Found::AllZero => {
+            let found = format!("{bytes} zero bytes, fewer than a superblock takes");
+            Err(Error::NotAShadow { path: path(), found })
+        }
+        Found::Foreign { first_bytes } => {
+            let found = format!("a file that starts with \"{first_bytes}\"");
+            Err(Error::NotAShadow { path: path(), found })
+        }
+        Found::NewerFormat(version) => Err(Error::UnsupportedFormat { path: path(), version }),
+        Found::Damaged { a, b } => {
+            let found = format!("a shadow with both superblock copies damaged ({a}; {b})");
+            Err(Error::NotAShadow { path: path(), found })
+        }
+    }
+}
+
+/// Bytes that a member of this shape has.
+pub fn member_bytes(geometry: Geometry) -> u64 {
+    let wblocks = u64::from(geometry.wblocks_per_stripe) * u64::from(geometry.wblock_bytes);
+    SUPERBLOCK_AREA_BYTES + wblocks
+}
+
+/// A shape in words.
+pub fn shape(geometry: Geometry) -> String {
+    let Geometry { wblock_bytes, stripes, wblocks_per_stripe } = geometry;
+    format!("{stripes} stripes of {wblocks_per_stripe} wblocks of {wblock_bytes} bytes")
+}
+
+fn mismatch(
+    members: &dyn Members,
+    file: FileIndex,
+    what: &'static str,
+    expected: impl Into<String>,
+    found: impl Into<String>,
+) -> Error {
+    let path = members.path(file).to_owned();
+    Error::ShadowMismatch { path, what, expected: expected.into(), found: found.into() }
+}
+
+/// 64 bits that nobody outside the process can guess: the standard library keys its hash tables
+/// from the system's random source.
+pub fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,122 @@
+//! Reading: pin, hash, find, look at the expiry, lend.
+//!
+//! A read writes nothing shared: the pin is the thread's own word, and the index and the record
+//! are only loaded from.
+
+use super::record::{Pin, Record};
+use super::{Inner, Store};
+use crate::format::RecordView;
+use crate::index::Hash;
+use crate::sync::epoch::{self, Guard};
+use crate::upkeep::is_live;
+
+/// Keys looked up together by [`Store::get_many`]: their misses overlap. 16 to 32 saturate the
+/// memory's parallelism here; more only grow the working set.
+const GROUP: usize = 16;
+
+impl Store {
+    /// The live record of `key`, read in place; `None`: absent, deleted or expired, or the store is
+    /// closed.
+    ///
+    /// Sees every put that returned before it began. Costs two dependent cache misses on a large
+    /// store (bucket, record) and one pin; no lock, no allocation, no system call.
+    ///
+    /// ```
+    /// # use brindle::{Config, Store};
+    /// # fn main() -> brindle::Result<()> {
+    /// let store = Store::open(Config::new().data_size(8 << 20).wblock_size(64 << 10))?;
+    /// store.put("user:1", "Ada")?;
+    /// assert_eq!(store.get("user:1").as_deref(), Some(&b"Ada"[..]));
+    /// assert!(store.get("user:2").is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Record<'_>> {
+        self.inner.hold(self.inner.keyspace.hash(key.as_ref()), key.as_ref())
+    }
+
+    /// Calls `read` with the live record of `key`, if there is one: the form for code that would
+    /// otherwise hold a [`Record`] for too long.
+    pub fn get_with<R>(
+        &self,
+        key: impl AsRef<[u8]>,
+        read: impl FnOnce(&Record<'_>) -> R,
+    ) -> Option<R> {
+        self.get(key).map(|record| read(&record))
+    }
+
+    /// Pins the thread for many reads.
+    pub fn pin(&self) -> Pin<'_> {
+        Pin::new(self, epoch::pin())
+    }
+
+    /// The live record of each of `keys`, in their order; duplicates are welcome.
+    ///
+    /// The look-ups are prefetched in groups, so that their cache misses overlap: several times
+    /// the rate of single gets on a store larger than the cache. All records are read after the
+    /// call began, each at its own moment.
+    pub fn get_many(&self, keys: &[impl AsRef<[u8]>]) -> Vec<Option<Record<'_>>> {
+        let mut records = Vec::with_capacity(keys.len());
+        for group in keys.chunks(GROUP) {
+            let guard = epoch::pin();
+            let mut hashes = [Hash(0); GROUP];
+            for (hash, key) in hashes.iter_mut().zip(group) {
+                *hash = self.inner.keyspace.hash(key.as_ref());
+                self.inner.keyspace.index().prefetch(&guard, *hash);
+            }
+            for hash in hashes.iter().take(group.len()) {
+                self.inner.keyspace.prefetch_record(&guard, *hash);
+            }
+            for (hash, key) in hashes.iter().zip(group) {
+                records.push(self.inner.hold(*hash, key.as_ref()));
+            }
+        }
+        records
+    }
+
+    /// True if `key` has a live record.
+    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> bool {
+        self.inner.live(&epoch::pin(), key.as_ref()).is_some()
+    }
+
+    /// A hint: the index line of `key` will be wanted soon, while a request is still being parsed,
+    /// for instance.
+    pub fn prefetch(&self, key: impl AsRef<[u8]>) {
+        let hash = self.inner.keyspace.hash(key.as_ref());
+        self.inner.keyspace.index().prefetch(&epoch::pin(), hash);
+    }
+
+    /// Records that `get` would find, expired ones included until they are swept. Costs a few
+    /// loads a stripe; exact when no writer is running.
+    pub fn len(&self) -> usize {
+        usize::try_from(self.inner.keyspace.records()).unwrap_or(usize::MAX)
+    }
+
+    /// True if there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Inner {
+    /// The live record of `key`, whose hash is `hash`, under a pin of its own.
+    #[inline]
+    pub(super) fn hold(&self, hash: Hash, key: &[u8]) -> Option<Record<'_>> {
+        let is_live = |view: &RecordView<'_>| is_live(view, || self.clock.coarse_us());
+        if !self.is_readable() {
+            return None;
+        }
+        self.keyspace.hold(epoch::pin(), hash, key, is_live).map(Record::new)
+    }
+
+    /// The live record of `key`, under the caller's pin.
+    #[inline]
+    pub(super) fn live<'g>(&'g self, guard: &'g Guard, key: &[u8]) -> Option<RecordView<'g>> {
+        if !self.is_readable() {
+            return None;
+        }
+        let view = self.keyspace.find(guard, self.keyspace.hash(key), key)?;
+        is_live(&view, || self.clock.coarse_us()).then_some(view)
+    }
+}

@@ -1,0 +1,157 @@
+//! Flush, clear, close; and binding threads to stripes.
+#![forbid(unsafe_code)]
+
+use super::{Inner, Store, status};
+use crate::error::{Error, Result};
+use crate::shadow::Service;
+use crate::sync::core::{self, Mask};
+use crate::sync::fork;
+use crate::upkeep::pins_are_gone;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+/// How long `close` waits for calls in flight before it flushes without them.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+
+impl Store {
+    /// A barrier: all that was acknowledged before is durable when it returns. Shared with every
+    /// other barrier that waits at the time. Without a shadow it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShadowFailed`]: it is not known what is durable. [`Error::Closed`],
+    /// [`Error::Forked`].
+    pub fn flush(&self) -> Result<()> {
+        self.inner.check_writable()?;
+        self.inner.settle(true)
+    }
+
+    /// Deletes every record, one at a time: those that are there throughout are gone when it
+    /// returns, one that is put meanwhile may stay. With a shadow each leaves a tombstone.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`delete`](Self::delete): the records before the error are gone.
+    pub fn clear(&self) -> Result<()> {
+        self.inner.check_writable()?;
+        for record in self.scan() {
+            self.delete(record.key())?;
+        }
+        Ok(())
+    }
+
+    /// Flushes, marks the shadow clean, stops the engine's threads and frees the locks. Dropping
+    /// the last clone does the same, but cannot report an error.
+    ///
+    /// Through any clone, afterwards: writes and another `close` return [`Error::Closed`], reads
+    /// find nothing, scans end. Records that are still held stay readable.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShadowFailed`]: it is not known what of the last writes is durable. The store is
+    /// closed all the same. [`Error::Closed`], [`Error::Forked`].
+    #[expect(clippy::needless_pass_by_value, reason = "a closed handle is of no use")]
+    pub fn close(self) -> Result<()> {
+        self.inner.close()
+    }
+
+    /// Keeps the calling thread on the core of `stripe`, and its writes in that stripe, until the
+    /// binding is dropped. For a thread per core this spares two threads a shared write position.
+    ///
+    /// A refusal to move the thread, by a container for instance, costs speed only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] with key `stripe`: there is no such stripe. [`Error::Closed`],
+    /// [`Error::Forked`].
+    pub fn bind_thread(&self, stripe: usize) -> Result<Binding> {
+        self.inner.check_writable()?;
+        let stripes = self.inner.keyspace.stripes().geometry().stripes;
+        let bound = u32::try_from(stripe).ok().filter(|stripe| *stripe < stripes);
+        let Some(bound) = bound else {
+            let reason =
+                format!("bind_thread({stripe}): the store has stripes 0 to {}", stripes - 1);
+            return Err(Error::config("stripe", reason));
+        };
+        let cores = &self.inner.cores;
+        let mask = Mask::of_thread().ok();
+        if let Some(core) = cores.get(stripe % cores.len().max(1)) {
+            core::pin_thread(*core);
+        }
+        let before = BOUND.replace(Some((self.inner.number, bound)));
+        Ok(Binding { before, mask, _thread: PhantomData })
+    }
+}
+
+thread_local! {
+    /// The store and stripe that the thread is bound to.
+    static BOUND: Cell<Option<(u64, u32)>> = const { Cell::new(None) };
+}
+
+/// The stripe that the calling thread is bound to in the store `number`.
+#[inline]
+pub(super) fn bound_stripe(number: u64) -> Option<u32> {
+    BOUND.get().filter(|(store, _)| *store == number).map(|(_, stripe)| stripe)
+}
+
+/// Binds the thread that made it to a stripe, until it drops; the thread then runs where it could
+/// run before. The newest binding of a thread counts. `!Send`.
+#[derive(Debug)]
+#[must_use = "the binding ends when it is dropped"]
+pub struct Binding {
+    before: Option<(u64, u32)>,
+    mask: Option<Mask>,
+    _thread: PhantomData<*const ()>,
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        BOUND.set(self.before);
+        if let Some(mask) = &self.mask {
+            mask.restore();
+        }
+    }
+}
+
+impl Inner {
+    /// After a write: waits until it is durable, if asked to.
+    #[inline]
+    pub(super) fn settle(&self, durable: bool) -> Result<()> {
+        match &self.shadow {
+            Some(shadow) if durable => shadow.barrier(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a durability that the store cannot give.
+    pub(super) fn check_durable(&self, asked: bool) -> Result<()> {
+        if asked && self.shadow.is_none() {
+            let reason = "the store has no shadow, so nothing can be durable: set `shadow_dir` or \
+                          `shadow_devices`";
+            return Err(Error::config("durable", reason));
+        }
+        Ok(())
+    }
+
+    pub(super) fn close(&self) -> Result<()> {
+        if self.forks != fork::count() {
+            return Err(Error::Forked);
+        }
+        if self.status.swap(status::CLOSED) == status::CLOSED {
+            return Err(Error::Closed);
+        }
+        // C1: writers that found the store open are done before the last flush begins.
+        pins_are_gone(CLOSE_PATIENCE);
+        self.upkeep.stop();
+        self.shadow.as_ref().map_or(Ok(()), Service::stop)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // An error here has nobody to go to: `close` is for who wants to know. In a forked child
+        // the threads and locks are the parent's.
+        let _ = self.close();
+    }
+}

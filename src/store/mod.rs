@@ -1,0 +1,155 @@
+//! The public API: open, put, get, scan, close.
+//!
+//! States    `open --[close, or the last clone dropped]--> closed`, and `open --[the shadow fails]-->
+//! failed --> closed`. A failed store reads on and refuses writes; a closed one reads nothing.
+//!
+//! Invariants
+//! - C1  A put that finds the store open after it has pinned is flushed by `close`: `close` first
+//!   turns the status, then waits for the pins taken before, then flushes.
+//! - C2  The region lives until the last clone, record and scan of the store is gone.
+
+mod get;
+mod lifecycle;
+mod open;
+mod options;
+mod put;
+mod record;
+mod scan;
+mod stats;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use lifecycle::Binding;
+pub use options::{Condition, DeleteOptions, PutOptions};
+pub use record::{OwnedRecord, Pin, Record};
+pub use scan::Scan;
+pub use stats::{Health, Stats, WblockCounts};
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::shadow::Service;
+use crate::shadow::io::IoCounters;
+use crate::sync::{AcqRel, Arc, AtomicU8, AtomicU64, Relaxed, fork};
+use crate::upkeep::{Keyspace, LoadReport, Upkeep};
+use lifecycle::bound_stripe;
+use std::fmt;
+use std::time::Duration;
+
+/// An embedded store. Clones are handles to the same store; the last one dropped closes it.
+///
+/// See the [crate's documentation](crate) for a tour.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    keyspace: Keyspace,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    status: Status,
+    /// Forks of the process that were counted when the store was opened.
+    forks: u32,
+    /// Tells stores apart, for thread bindings.
+    number: u64,
+    shadow: Option<Service>,
+    io: Option<IoSide>,
+    upkeep: Upkeep,
+    report: LoadReport,
+    cores: Vec<usize>,
+}
+
+/// What of the configuration the paths of reads and writes look at.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    max_record_bytes: u64,
+    default_ttl: Option<Duration>,
+    commit_to_device: bool,
+}
+
+/// Open or closed.
+#[derive(Debug)]
+struct Status(AtomicU8);
+
+/// Values of [`Status`].
+mod status {
+    pub(super) const OPEN: u8 = 0;
+    pub(super) const CLOSED: u8 = 1;
+}
+
+impl Status {
+    fn open() -> Self {
+        Self(AtomicU8::new(status::OPEN))
+    }
+
+    #[inline]
+    fn get(&self) -> u8 {
+        // ORDERING: Relaxed. A late read or write is one before the close: C1 waits for it.
+        self.0.load(Relaxed)
+    }
+
+    fn swap(&self, status: u8) -> u8 {
+        // ORDERING: AcqRel. The epoch that `close` waits for next orders it with the writers.
+        self.0.swap(status, AcqRel)
+    }
+}
+
+/// What statistics show of the shadow's I/O.
+struct IoSide {
+    counters: Arc<IoCounters>,
+    durable: Arc<[AtomicU64]>,
+    ring_refused: Option<String>,
+}
+
+impl IoSide {
+    /// Number of the oldest wblock of `stripe` that is not wholly durable, and its durable rblocks.
+    #[expect(clippy::cast_possible_truncation, reason = "two halves of a word")]
+    fn durable(&self, stripe: u32) -> (u32, u32) {
+        // ORDERING: Relaxed. A figure for statistics.
+        let packed = self.durable.get(stripe as usize).map_or(u64::MAX, |word| word.load(Relaxed));
+        ((packed >> 32) as u32, packed as u32)
+    }
+}
+
+impl Inner {
+    /// False once the store is closed.
+    ///
+    /// # Panics
+    ///
+    /// In a forked child.
+    #[inline]
+    fn is_readable(&self) -> bool {
+        assert!(self.forks == fork::count(), "{}", Error::Forked);
+        self.status.get() == status::OPEN
+    }
+
+    #[inline]
+    fn check_writable(&self) -> Result<()> {
+        if self.forks != fork::count() {
+            return Err(Error::Forked);
+        }
+        if self.status.get() != status::OPEN {
+            return Err(Error::Closed);
+        }
+        match &self.shadow {
+            Some(shadow) if shadow.has_failed() => Err(shadow.error()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The stripe that the calling thread writes to: that of its binding, or of its core.
+    #[inline]
+    fn stripe(&self) -> u32 {
+        let stripes = self.keyspace.stripes().geometry().stripes;
+        bound_stripe(self.number).unwrap_or_else(|| crate::sync::core::current() % stripes)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Store")
+            .field("records", &self.len())
+            .field("stripes", &self.inner.keyspace.stripes().geometry().stripes)
+            .finish_non_exhaustive()
+    }
+}

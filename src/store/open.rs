@@ -1,0 +1,339 @@
+//! Opening: plan, find, map, load, start. What fails leaves everything as it was.
+#![forbid(unsafe_code)]
+
+use super::{Inner, IoSide, Limits, Status, Store};
+use crate::clock::{Clock, SystemClock, wall_us};
+use crate::config::{Config, OnDamage, Plan, Shadow};
+use crate::error::{Error, Result};
+use crate::format::{SUPERBLOCK_AREA_BYTES, StoreId, StoreKey};
+use crate::index::Index;
+use crate::region::{Identity, NowUs, Region, Stripes};
+use crate::shadow::io::{
+    FileIndex, IoCounters, Members, OpenedIo, Prefer, ShadowFile, ShadowFiles,
+};
+use crate::shadow::{
+    self, Created, Flusher, Layout, Pump, Service, ShadowSet, Standing, Survey, Tickets,
+};
+use crate::sync::{Arc, AtomicU64, Relaxed, core, fork};
+use crate::unit::{Geometry, Sequence};
+use crate::upkeep::{Keyspace, LoadError, LoadReport, Source, Upkeep, load};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Stores opened in this process: gives each a number.
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
+impl Store {
+    /// Opens a store: memory only, or with the shadow that `config` names, which is created if it
+    /// is new, and loaded if it is not (cold start).
+    ///
+    /// Cost: `data_size` of memory is mapped and, with `prefault`, touched; a shadow is read at the
+    /// device's speed.
+    ///
+    /// ```
+    /// # use brindle::{Config, Store};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let config = Config::new().data_size(64 << 20).shadow_dir(dir.path().join("data"));
+    /// let store = Store::open(config.clone())?;
+    /// store.put("greeting", "hello")?;
+    /// store.close()?;
+    ///
+    /// let store = Store::open(config)?;
+    /// assert_eq!(&*store.get("greeting").expect("it survived"), b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`], [`Error::Locked`], [`Error::NotAShadow`], [`Error::UnsupportedFormat`],
+    /// [`Error::ShadowMismatch`], [`Error::Damaged`] (with `on_damage = refuse`), [`Error::Io`].
+    /// Nothing was written, and nothing is left behind.
+    pub fn open(config: Config) -> Result<Self> {
+        let cores = core::allowed();
+        // Before any file is touched: what is wrong by itself.
+        let plan = config.validate(cores.len())?;
+        Opening { plan, cores, clock: None, prefer: Prefer::Ring }.run(config)
+    }
+
+    /// Opens a store as a test wants it.
+    #[cfg(feature = "testing")]
+    pub(super) fn open_with(config: Config, harness: &super::testing::Harness) -> Result<Self> {
+        let cores = core::allowed();
+        let plan = config.validate(cores.len())?;
+        let clock = harness.clock.clone();
+        Opening { plan, cores, clock, prefer: harness.prefer }.run(config)
+    }
+}
+
+/// Fills in what the shadow knows better than a default, and refuses what contradicts it.
+pub(super) fn adopt(mut config: Config, shadow: &Shadow, standings: &[Standing]) -> Result<Config> {
+    let Some(first) = standings.first() else { return Ok(config) };
+    let geometry = first.superblock.geometry;
+    let path = match shadow {
+        Shadow::Dir(dir) => dir.clone(),
+        Shadow::Devices(paths) => paths.first().cloned().unwrap_or_default(),
+        Shadow::None => PathBuf::new(),
+    };
+    let mismatch = |what, expected: u64, found: u64| {
+        let (expected, found) = (expected.to_string(), found.to_string());
+        Err(Error::ShadowMismatch { path: path.clone(), what, expected, found })
+    };
+    let stripes = u64::from(geometry.stripes);
+    let wblock_bytes = u64::from(geometry.wblock_bytes);
+    if let Some(asked) = config.stripes.filter(|asked| *asked as u64 != stripes) {
+        return mismatch("stripes", asked as u64, stripes);
+    }
+    if let Some(asked) = config.wblock_size.filter(|asked| *asked != wblock_bytes) {
+        return mismatch("wblock_size", asked, wblock_bytes);
+    }
+    let bytes = geometry.region_bytes();
+    let rounded = |asked: u64| asked.div_ceil(stripes * wblock_bytes) * stripes * wblock_bytes;
+    if let Some(asked) = config.data_size.filter(|asked| rounded(*asked) != bytes) {
+        return mismatch("data_size", asked, bytes);
+    }
+    config.stripes = usize::try_from(stripes).ok();
+    config.wblock_size = Some(wblock_bytes);
+    config.data_size = Some(bytes);
+    Ok(config)
+}
+
+/// An open under way.
+pub(crate) struct Opening {
+    pub(crate) plan: Plan,
+    pub(crate) cores: Vec<usize>,
+    /// A test's clock.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
+    pub(crate) prefer: Prefer,
+}
+
+/// What is mapped and ready, before anything is loaded.
+struct Ready {
+    stripes: Arc<Stripes>,
+    keyspace: Keyspace,
+}
+
+impl Opening {
+    /// Opens what `config`, from which the plan was made, names.
+    fn run(self, config: Config) -> Result<Store> {
+        if self.plan.shadow == Shadow::None {
+            return self.without_shadow();
+        }
+        let (files, survey) = shadow::open(&self.plan.shadow, self.plan.direct_files)?;
+        match survey {
+            Survey::New => self.found(files),
+            Survey::Existing(standings) => {
+                let config = adopt(config, &self.plan.shadow, &standings)?;
+                let plan = config.validate(self.cores.len())?;
+                let members = Arc::new(ShadowFiles::new(files));
+                let set = ShadowSet::existing(members, standings);
+                let (store, _) = Opening { plan, ..self }.with_shadow(set, None, true)?;
+                Ok(store)
+            }
+        }
+    }
+
+    fn without_shadow(self) -> Result<Store> {
+        let store_id = StoreId([0; 16]);
+        let clock = self.clock(0);
+        let ready = self.prepare(store_id, shadow::random(), Sequence(1), &clock)?;
+        for (wblock, _) in ready.stripes.wblocks() {
+            ready.stripes.release(wblock);
+        }
+        self.start(ready, clock, LoadReport::default(), None)
+    }
+
+    /// Creates the shadow.
+    fn found(self, existing: Vec<ShadowFile>) -> Result<Store> {
+        // Memory first: it is what most often is not to be had.
+        let clock = self.clock(0);
+        self.map()?;
+        let Plan { shadow, geometry, direct_files, .. } = &self.plan;
+        let (files, created) = shadow::complete(shadow, existing, *geometry, *direct_files)?;
+        let members = Arc::new(ShadowFiles::new(files));
+        let set = ShadowSet::found(members, *geometry, clock.precise_us())?;
+        Ok(self.with_shadow(set, Some(created), true)?.0)
+    }
+
+    /// Loads the shadow, and starts its thread or leaves its work to the pump.
+    pub(crate) fn with_shadow(
+        self,
+        mut set: ShadowSet,
+        created: Option<Created>,
+        has_thread: bool,
+    ) -> Result<(Store, Option<Pump>)> {
+        let superblock = *set.superblock();
+        let clock = self.clock(set.clock_floor());
+        let first = set.first_sequence();
+        let ready = self.prepare(superblock.store_id, superblock.hash_seed, first, &clock)?;
+        let members = Arc::clone(set.members());
+        let opened = members.io(Some(ready.stripes.region().range()), self.prefer);
+        let OpenedIo { mut io, ring_refused } = opened;
+        let counters = Arc::new(IoCounters::default());
+        let mut report = self.load(&ready.keyspace, &mut *io, &counters, &*members)?;
+        report.was_clean = set.was_clean();
+        report.rejected.superblock_copies = set.damaged_copies();
+        if self.plan.on_damage == OnDamage::Refuse && report.damaged() > 0 {
+            let path = members.path(FileIndex(0)).to_owned();
+            return Err(Error::Damaged { path, damaged: report.damaged() });
+        }
+        // From here on the shadow is written to (G1 of `shadow::set`).
+        let limit = set.mark_open(clock.precise_us())?;
+        ready.stripes.set_sequence_limit(limit);
+        let tickets = Arc::new(Tickets::new());
+        let layout = Layout {
+            flush_bytes: self.plan.flush_bytes,
+            first_wblock_bytes: SUPERBLOCK_AREA_BYTES,
+            lazy_sync: self.plan.disable_odsync,
+            sync_finished: self.plan.flush_max.is_none(),
+        };
+        let stripes = Arc::clone(&ready.stripes);
+        let flusher =
+            Flusher::new(stripes, io, Arc::clone(&tickets), Arc::clone(&counters), layout);
+        let ring_refused = ring_refused.map(|error| error.to_string());
+        let io = IoSide { counters, durable: flusher.durable(), ring_refused };
+        let floor = Arc::clone(&clock);
+        let work = shadow::Work {
+            flusher,
+            set,
+            flush_max: self.plan.flush_max,
+            core: self.engine_core(),
+            now_us: NowUs(Box::new(move || floor.precise_us())),
+        };
+        let (service, pump) = Service::new(Arc::clone(&ready.stripes), tickets, work);
+        let pump = if has_thread {
+            service.start(pump).map_err(|source| thread_error(source, &members))?;
+            None
+        } else {
+            Some(pump)
+        };
+        let store = self.start(ready, clock, report, Some((service, io)))?;
+        if let Some(created) = created {
+            created.keep();
+        }
+        Ok((store, pump))
+    }
+
+    pub(super) fn clock(&self, floor_us: u64) -> Arc<dyn Clock> {
+        self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new(floor_us)))
+    }
+
+    fn map(&self) -> Result<Region> {
+        let Plan { geometry, huge_pages, .. } = &self.plan;
+        Region::map(*geometry, *huge_pages).map_err(|source| out_of_memory(&source, *geometry))
+    }
+
+    fn prepare(
+        &self,
+        store_id: StoreId,
+        hash_seed: u64,
+        first_sequence: Sequence,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Ready> {
+        fork::watch();
+        let geometry = self.plan.geometry;
+        let region = self.map()?;
+        if self.plan.prefault {
+            region.prefault(self.cores.len());
+        }
+        if self.plan.lock_memory {
+            region.lock().map_err(|source| {
+                let reason = format!(
+                    "the system refused to lock {} bytes ({source}): raise RLIMIT_MEMLOCK \
+                     (`ulimit -l`, `LimitMEMLOCK=`) above that, or set `lock_memory` to false",
+                    geometry.region_bytes()
+                );
+                Error::config("lock_memory", reason)
+            })?;
+        }
+        let has_shadow = self.plan.shadow != Shadow::None;
+        let identity = Identity {
+            store_id,
+            store_key: StoreKey::of(&store_id),
+            kept_back: if has_shadow { geometry.stripes } else { 0 },
+            has_shadow,
+        };
+        let now = Arc::clone(clock);
+        let now_us = NowUs(Box::new(move || now.precise_us()));
+        let stripes = Arc::new(Stripes::new(region, identity, first_sequence, now_us));
+        let index = Index::new(self.plan.expected_records, self.plan.huge_pages);
+        let index = index.map_err(|_full| {
+            let reason = "there is no memory for an index of this size: lower it";
+            Error::config("expected_records", reason)
+        })?;
+        let keyspace = Keyspace::new(Arc::clone(&stripes), index, hash_seed);
+        Ok(Ready { stripes, keyspace })
+    }
+
+    fn load(
+        &self,
+        keyspace: &Keyspace,
+        io: &mut dyn shadow::io::BlockIo,
+        counters: &IoCounters,
+        members: &dyn Members,
+    ) -> Result<LoadReport> {
+        let mut source = Source {
+            io,
+            counters,
+            first_wblock_bytes: SUPERBLOCK_AREA_BYTES,
+            walkers: self.cores.len(),
+            on_progress: self.plan.on_progress.clone(),
+        };
+        load(keyspace, &mut source).map_err(|error| match error {
+            LoadError::Read(error) => {
+                let path = members.path(error.file).to_owned();
+                Error::Io { op: "read", path, source: error.source }
+            }
+            LoadError::IndexFull => Error::OutOfSpace,
+        })
+    }
+
+    /// The core for the engine's own threads: the last one, if threads are to be pinned.
+    fn engine_core(&self) -> Option<usize> {
+        self.cores.last().copied().filter(|_| self.plan.pin_cores && self.cores.len() > 1)
+    }
+
+    fn start(
+        self,
+        ready: Ready,
+        clock: Arc<dyn Clock>,
+        report: LoadReport,
+        shadow: Option<(Service, IoSide)>,
+    ) -> Result<Store> {
+        let upkeep = Upkeep::start(Arc::clone(&clock), self.engine_core()).map_err(|source| {
+            Error::Io { op: "start a thread for", path: Path::new("upkeep").into(), source }
+        })?;
+        let (shadow, io) = shadow.unzip();
+        let limits = Limits {
+            max_record_bytes: u64::from(self.plan.record_bytes_max),
+            default_ttl: self.plan.default_ttl,
+            commit_to_device: self.plan.commit_to_device,
+        };
+        let inner = Inner {
+            keyspace: ready.keyspace,
+            clock,
+            limits,
+            status: Status::open(),
+            forks: fork::count(),
+            // ORDERING: Relaxed. Uniqueness is all that is asked.
+            number: OPENED.fetch_add(1, Relaxed),
+            shadow,
+            io,
+            upkeep,
+            report,
+            cores: self.cores,
+        };
+        Ok(Store { inner: Arc::new(inner) })
+    }
+}
+
+fn thread_error(source: io::Error, members: &Arc<dyn Members>) -> Error {
+    Error::Io { op: "start a thread for", path: members.path(FileIndex(0)).to_owned(), source }
+}
+
+fn out_of_memory(source: &io::Error, geometry: Geometry) -> Error {
+    let bytes = geometry.region_bytes();
+    let reason = format!("the system refused to map {bytes} bytes ({source}): lower `data_size`");
+    Error::config("data_size", reason)
+}

@@ -1,0 +1,154 @@
+//! What a store says about itself.
+#![forbid(unsafe_code)]
+
+use super::Store;
+use crate::region::State;
+use crate::shadow::io::IoCounts;
+use crate::unit::RBLOCK_BYTES;
+use crate::upkeep::LoadReport;
+use crate::{HugePages, Rejected};
+use std::path::PathBuf;
+
+/// Figures of a store at one moment; each on its own, not all of the same instant.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Live records, expired ones included until they are swept.
+    pub records: u64,
+    /// Tombstones.
+    pub tombstones: u64,
+    /// Bytes of records and tombstones that count, padding to 16 bytes included.
+    pub live_bytes: u64,
+    /// Bytes of the region: what is there for records.
+    pub data_size_bytes: u64,
+    /// Bytes of the index: segments, spare ones, and the directory.
+    pub index_bytes: u64,
+    /// Segments of the index.
+    pub index_segments: u64,
+    /// Wblocks that are free.
+    pub free_wblocks: u64,
+    /// Wblocks by state.
+    pub wblocks: WblockCounts,
+    /// Stripes.
+    pub stripes: u32,
+    /// Bytes in one wblock.
+    pub wblock_bytes: u32,
+    /// Age of the oldest pin of the process, to 0.2 s; 0 below that.
+    pub oldest_pin_ms: u64,
+    /// Bytes that were reserved and are not known to be durable. 0 without a shadow.
+    pub unflushed_bytes: u64,
+    /// What the block I/O of the shadow went through; `None` without a shadow.
+    pub io: Option<IoCounts>,
+    /// Why `io_uring` is not used, where it was refused.
+    pub ring_refused: Option<String>,
+    /// The pages that the region was given.
+    pub huge_pages: HugePages,
+    /// What the cold start found.
+    pub load: LoadReport,
+}
+
+/// Wblocks by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WblockCounts {
+    /// Never opened, or given back.
+    pub free: u64,
+    /// Being filled.
+    pub open: u64,
+    /// Full, and not all on the shadow.
+    pub sealed: u64,
+    /// Full, and on the shadow if there is one.
+    pub used: u64,
+}
+
+/// How a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// Nothing to report.
+    Ok,
+    /// Cold start found that something was lost.
+    DataLoss {
+        /// Places that were durable once and could not be read.
+        damaged: u64,
+        /// What they were.
+        rejected: Rejected,
+    },
+    /// The shadow takes no more writes: reads go on, writes are refused.
+    ShadowFailed {
+        /// The member that failed.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+impl Store {
+    /// Figures about the store. Costs a look at every wblock's state: some nanoseconds each.
+    pub fn stats(&self) -> Stats {
+        let inner = &*self.inner;
+        let keyspace = &inner.keyspace;
+        let geometry = keyspace.stripes().geometry();
+        Stats {
+            records: keyspace.records(),
+            tombstones: keyspace.tombstones(),
+            live_bytes: keyspace.live_bytes(),
+            data_size_bytes: geometry.region_bytes(),
+            index_bytes: keyspace.index().bytes(),
+            index_segments: keyspace.index().segments(),
+            free_wblocks: keyspace.stripes().free_wblocks(),
+            wblocks: self.wblock_counts(),
+            stripes: geometry.stripes,
+            wblock_bytes: geometry.wblock_bytes,
+            oldest_pin_ms: inner.upkeep.oldest_pin_ms(),
+            unflushed_bytes: self.unflushed_bytes(),
+            io: inner.io.as_ref().map(|io| io.counters.counts()),
+            ring_refused: inner.io.as_ref().and_then(|io| io.ring_refused.clone()),
+            huge_pages: keyspace.stripes().region().huge_pages(),
+            load: inner.report.clone(),
+        }
+    }
+
+    /// Whether anything is wrong with the store.
+    pub fn health(&self) -> Health {
+        if let Some(failure) = self.inner.shadow.as_ref().and_then(|shadow| shadow.failure()) {
+            return Health::ShadowFailed { path: failure.path, reason: failure.source.to_string() };
+        }
+        match self.inner.report.damaged() {
+            0 => Health::Ok,
+            damaged => Health::DataLoss { damaged, rejected: self.inner.report.rejected },
+        }
+    }
+
+    fn wblock_counts(&self) -> WblockCounts {
+        let mut counts = WblockCounts::default();
+        for (_, wblock) in self.inner.keyspace.stripes().wblocks() {
+            match wblock.state() {
+                State::Free => counts.free += 1,
+                State::Open => counts.open += 1,
+                State::Sealed => counts.sealed += 1,
+                State::Used => counts.used += 1,
+            }
+        }
+        counts
+    }
+
+    fn unflushed_bytes(&self) -> u64 {
+        let Some(io) = &self.inner.io else { return 0 };
+        let stripes = self.inner.keyspace.stripes();
+        let sealed = self.wblock_counts().sealed * u64::from(stripes.geometry().wblock_bytes);
+        let open: u64 = (0..stripes.geometry().stripes)
+            .filter_map(|stripe| {
+                let (wblock, position) = stripes.open_rblocks(stripe)?;
+                if stripes.wblock(wblock).state() != State::Open {
+                    return None;
+                }
+                let (durable_wblock, durable_rblock) = io.durable(stripe);
+                let flushed = if durable_wblock == wblock.0 { durable_rblock } else { 0 };
+                // A cut pads to a sector: what is flushed may be ahead of what is reserved.
+                Some(u64::from(position.saturating_sub(flushed) * RBLOCK_BYTES))
+            })
+            .sum();
+        sealed + open
+    }
+}

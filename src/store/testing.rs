@@ -1,0 +1,83 @@
+//! Opening a store on what a test brings: members, a clock, and the pump in its own hands.
+#![forbid(unsafe_code)]
+
+use super::Store;
+use super::open::{Opening, adopt};
+use crate::clock::Clock;
+use crate::config::{Config, Shadow};
+use crate::error::Result;
+use crate::shadow::io::{Members, Prefer};
+use crate::shadow::{self, Pump, ShadowSet, Survey};
+use crate::sync::{Arc, core};
+use std::path::PathBuf;
+
+/// What a test brings to an open.
+#[derive(Clone, Debug)]
+pub struct Harness {
+    /// The machine's clock if none.
+    pub clock: Option<Arc<dyn Clock>>,
+    /// Which back end real files get.
+    pub prefer: Prefer,
+}
+
+impl Default for Harness {
+    fn default() -> Self {
+        Self { clock: None, prefer: Prefer::Ring }
+    }
+}
+
+impl Harness {
+    /// Opens a store in memory or on the files that `config` names.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::open`].
+    pub fn open(&self, config: Config) -> Result<Store> {
+        Store::open_with(config, self)
+    }
+
+    /// Opens a store on `members`, which take the place of the shadow that `config` names.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::open`].
+    pub fn open_on(&self, config: Config, members: Arc<dyn Members>) -> Result<Store> {
+        let (opening, set) = self.prepare(config, members)?;
+        Ok(opening.with_shadow(set, None, true)?.0)
+    }
+
+    /// Opens a store on `members` without a shadow thread: the test drives the pump.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::open`].
+    pub fn open_pumped(&self, config: Config, members: Arc<dyn Members>) -> Result<(Store, Pump)> {
+        let (opening, set) = self.prepare(config, members)?;
+        let (store, pump) = opening.with_shadow(set, None, false)?;
+        #[expect(clippy::expect_used, reason = "asked for without a thread")]
+        Ok((store, pump.expect("a pump")))
+    }
+
+    fn prepare(&self, config: Config, members: Arc<dyn Members>) -> Result<(Opening, ShadowSet)> {
+        let cores = core::allowed();
+        let shadow = Shadow::Devices(vec![PathBuf::from("simulated")]);
+        let count = usize::try_from(members.count()).unwrap_or(usize::MAX);
+        let survey = shadow::survey(&*members)?;
+        let config = match &survey {
+            Survey::Existing(standings) => adopt(config, &shadow, standings)?,
+            Survey::New => config.stripes(count),
+        };
+        let names = (0..count).map(|stripe| PathBuf::from(format!("simulated-{stripe}")));
+        let plan = config.shadow_devices(names).validate(cores.len())?;
+        let clock = self.clock.clone();
+        let opening = Opening { plan, cores, clock, prefer: self.prefer };
+        let set = match survey {
+            Survey::Existing(standings) => ShadowSet::existing(members, standings),
+            Survey::New => {
+                let now_us = opening.clock(0).precise_us();
+                ShadowSet::found(members, opening.plan.geometry, now_us)?
+            }
+        };
+        Ok((opening, set))
+    }
+}

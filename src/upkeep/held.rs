@@ -1,0 +1,48 @@
+//! A view into the region together with the pin that keeps it there.
+
+use super::keyspace::{Keyspace, record_view};
+use crate::format::RecordView;
+use crate::index::Hash;
+use crate::sync::epoch::Guard;
+
+/// A record of a keyspace, held in place.
+///
+/// Invariant H1: either `view` borrows a guard that outlives `'s`, or `guard` is that guard.
+pub struct Held<'s> {
+    view: RecordView<'s>,
+    _guard: Option<Guard>,
+}
+
+impl<'s> Held<'s> {
+    /// Held by a guard that lives as long as the view says (H1).
+    #[inline]
+    pub fn borrowed(view: RecordView<'s>) -> Self {
+        Self { view, _guard: None }
+    }
+
+    /// The record.
+    #[inline]
+    pub fn view(&self) -> RecordView<'_> {
+        self.view
+    }
+}
+
+impl Keyspace {
+    /// The record of `key` that `accept` takes, with `guard` to hold it.
+    #[inline]
+    pub fn hold(
+        &self,
+        guard: Guard,
+        hash: Hash,
+        key: &[u8],
+        accept: impl FnOnce(&RecordView<'_>) -> bool,
+    ) -> Option<Held<'_>> {
+        let view = self.find(&guard, hash, key).filter(accept)?;
+        let view: *const [u8] = view.bytes();
+        // SAFETY: the bytes lie in the region, which lives as long as `self`; they do not change
+        // while `guard` is held (K1), which moves into the result and so outlives every use: a
+        // `Held` lends its view for no longer than itself (H1).
+        let bytes = unsafe { &*view };
+        Some(Held { view: record_view(bytes), _guard: Some(guard) })
+    }
+}

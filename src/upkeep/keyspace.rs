@@ -1,0 +1,243 @@
+//! The records of a store by key: the index over the region, and what is counted about it.
+//!
+//! Invariants
+//! - K1  A location in the index is that of a committed record whose wblock is not opened again
+//!   while any thread that could have read the location is pinned. So every view handed out here
+//!   borrows a guard that was taken before the index was read.
+//! - K2  `records` counts the index entries that are values (expired ones until they are swept),
+//!   `tombstones` those that are tombstones; each publication moves them by what it replaced.
+//!
+//! The counters are kept per stripe, so that two cores do not share a line, and summed when read:
+//! one may be negative, the sum is not, once writers are quiet.
+
+use crate::format::{RecordView, precedence};
+use crate::index::{Hash, Index, Place, Records};
+use crate::region::Stripes;
+use crate::sync::epoch::Guard;
+use crate::sync::{Arc, AtomicI64, CachePadded, Relaxed, prefetch};
+use crate::unit::{Location, RBLOCK_BYTES};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Index, region and counters.
+#[derive(Debug)]
+pub struct Keyspace {
+    stripes: Arc<Stripes>,
+    index: Index,
+    hash_seed: u64,
+    counts: Box<[CachePadded<Counts>]>,
+}
+
+/// Changes of one stripe's writers.
+#[derive(Debug, Default)]
+struct Counts {
+    records: AtomicI64,
+    tombstones: AtomicI64,
+}
+
+/// What an index entry stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// No entry.
+    Absent,
+    /// A value, perhaps expired.
+    Value,
+    /// A tombstone.
+    Tombstone,
+}
+
+impl Kind {
+    /// The kind of `record`, if there is one.
+    pub fn of(record: Option<&RecordView<'_>>) -> Self {
+        match record {
+            None => Self::Absent,
+            Some(record) if record.is_tombstone() => Self::Tombstone,
+            Some(_) => Self::Value,
+        }
+    }
+}
+
+/// True for a record that `get` may return at `now_us`: it lives through its expiry instant.
+#[inline]
+pub fn is_live(record: &RecordView<'_>, now_us: impl FnOnce() -> u64) -> bool {
+    !record.is_tombstone() && record.expires_at().is_none_or(|expires| now_us() <= expires)
+}
+
+impl Keyspace {
+    /// An empty keyspace over `stripes`.
+    pub fn new(stripes: Arc<Stripes>, index: Index, hash_seed: u64) -> Self {
+        let counts = (0..stripes.geometry().stripes).map(|_| CachePadded::default()).collect();
+        Self { stripes, index, hash_seed, counts }
+    }
+
+    /// The region and its stripes.
+    #[inline]
+    pub fn stripes(&self) -> &Stripes {
+        &self.stripes
+    }
+
+    /// The index.
+    #[inline]
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The hash of `key` in this store.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> Hash {
+        Hash(xxh3_64_with_seed(key, self.hash_seed))
+    }
+
+    /// The record at `location`, which the caller read from the index under `guard` (K1), or
+    /// has just committed.
+    #[inline]
+    pub fn view<'g>(&'g self, guard: &'g Guard, location: Location) -> RecordView<'g> {
+        let _pinned = guard;
+        let rblocks = self.stripes.rblocks_of(location);
+        // SAFETY: (1) the index's edge, or the caller's own commit, orders the bytes before; (2)
+        // `guard` was taken before the index was read (K1) and outlives the slice.
+        let bytes = unsafe { self.stripes.region().bytes(location, rblocks) };
+        record_view(bytes)
+    }
+
+    /// The record of `key`, whatever it is: value, expired value or tombstone.
+    #[inline]
+    pub fn find<'g>(&'g self, guard: &'g Guard, hash: Hash, key: &[u8]) -> Option<RecordView<'g>> {
+        let mut found = None;
+        self.index.find(guard, hash, |location| {
+            let view = self.view(guard, location);
+            let is_key = view.key() == key;
+            if is_key {
+                found = Some(view);
+            }
+            is_key
+        })?;
+        found
+    }
+
+    /// The place of `key` in the index, for a writer. `None`: the index can grow no more.
+    #[inline]
+    pub fn search<'g>(&'g self, guard: &'g Guard, hash: Hash, key: &[u8]) -> Option<Place<'g>> {
+        let is_key = |location| self.view(guard, location).key() == key;
+        self.index.search(guard, &Hasher { keyspace: self, guard }, hash, is_key).ok()
+    }
+
+    /// Asks the processor for the record that `hash` most likely leads to. The index line should
+    /// be in the cache already.
+    #[inline]
+    pub fn prefetch_record(&self, guard: &Guard, hash: Hash) {
+        // The first entry that resembles the key is nearly always its own: take it unseen.
+        if let Some(location) = self.index.find(guard, hash, |_| true) {
+            prefetch(self.stripes.region().pointer(location).as_ptr());
+        }
+    }
+
+    /// Takes the record at `location` out of the live bytes of its wblock.
+    #[inline]
+    pub fn bury(&self, location: Location, rblocks: u32) {
+        self.stripes.wblock(self.stripes.geometry().wblock(location)).bury(rblocks);
+    }
+
+    /// Counts a publication by a writer of `stripe` (K2).
+    #[inline]
+    pub fn count(&self, stripe: u32, before: Kind, after: Kind) {
+        if before == after {
+            return;
+        }
+        let Some(counts) = self.counts.get(stripe as usize) else { return };
+        for (kind, change) in [(before, -1), (after, 1)] {
+            match kind {
+                // ORDERING: Relaxed, both. Counters, read as sums.
+                Kind::Value => counts.records.fetch_add(change, Relaxed),
+                // ORDERING: Relaxed, as above.
+                Kind::Tombstone => counts.tombstones.fetch_add(change, Relaxed),
+                Kind::Absent => 0,
+            };
+        }
+    }
+
+    /// Values in the index, expired ones included.
+    pub fn records(&self) -> u64 {
+        // ORDERING: Relaxed, as in `count`.
+        self.sum(|counts| counts.records.load(Relaxed))
+    }
+
+    /// Tombstones in the index.
+    pub fn tombstones(&self) -> u64 {
+        // ORDERING: Relaxed, as in `count`.
+        self.sum(|counts| counts.tombstones.load(Relaxed))
+    }
+
+    fn sum(&self, read: impl Fn(&Counts) -> i64) -> u64 {
+        let sum: i64 = self.counts.iter().map(|counts| read(counts)).sum();
+        u64::try_from(sum).unwrap_or(0)
+    }
+
+    /// Publishes the record at `location` if it wins over what the index has: cold start's put.
+    /// `None`: the index can grow no more.
+    pub fn admit(&self, guard: &Guard, stripe: u32, location: Location) -> Option<Admitted> {
+        let record = self.view(guard, location);
+        let hash = self.hash(record.key());
+        loop {
+            match self.search(guard, hash, record.key())? {
+                Place::Vacant(vacant) => {
+                    if vacant.insert(location).is_ok() {
+                        self.count(stripe, Kind::Absent, Kind::of(Some(&record)));
+                        return Some(Admitted::New);
+                    }
+                }
+                Place::Occupied(occupied) => {
+                    let rival_location = occupied.location();
+                    let rival = self.view(guard, rival_location);
+                    if precedence(&record, &rival).is_le() {
+                        self.bury(location, record.rblocks());
+                        return Some(Admitted::Older);
+                    }
+                    if occupied.replace(location).is_ok() {
+                        self.bury(rival_location, rival.rblocks());
+                        self.count(stripe, Kind::of(Some(&rival)), Kind::of(Some(&record)));
+                        return Some(Admitted::Replaced);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bytes of records that count, padding to rblocks included.
+    pub fn live_bytes(&self) -> u64 {
+        let geometry = self.stripes.geometry();
+        let live: u64 = self.stripes.wblocks().map(|(id, _)| self.stripes.live_rblocks(id)).sum();
+        debug_assert!(live * u64::from(RBLOCK_BYTES) <= geometry.region_bytes());
+        live * u64::from(RBLOCK_BYTES)
+    }
+}
+
+/// The view of a committed record. Its shape was checked when it was made, by `Shape`, or when it
+/// was loaded, by its checksums.
+#[inline]
+#[expect(clippy::expect_used, reason = "a record without a shape is a bug of this crate (K1)")]
+pub(super) fn record_view(bytes: &[u8]) -> RecordView<'_> {
+    RecordView::new(bytes).expect("a committed record has a shape")
+}
+
+/// What became of a record at cold start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// The first of its key.
+    New,
+    /// It won over a copy that was loaded before.
+    Replaced,
+    /// It lost.
+    Older,
+}
+
+/// Tells the index, at a split, the hash of a record.
+struct Hasher<'g> {
+    keyspace: &'g Keyspace,
+    guard: &'g Guard,
+}
+
+impl Records for Hasher<'_> {
+    fn hash_at(&self, location: Location) -> Hash {
+        self.keyspace.hash(self.keyspace.view(self.guard, location).key())
+    }
+}

@@ -1,0 +1,118 @@
+//! The upkeep thread: clock, epochs, and the age of the oldest pin.
+//!
+//! Every tick it refreshes the clock, helps the epoch on, and looks after its probe: a piece of
+//! deferred work that runs only when every pin taken before it is gone. While the probe of some
+//! earlier tick has not run, some pin is at least that old. So readers need not note when they
+//! pinned, and what they pay for being observed is nothing.
+
+use crate::clock::Clock;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Doorbell, Mutex, Relaxed, epoch, lock, thread};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Between two looks. A thread that wakes ten times a second costs some 0.02% of a core.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The upkeep thread of one store.
+#[derive(Debug)]
+pub struct Upkeep {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stop: AtomicBool,
+    bell: Doorbell,
+    oldest_pin_ms: AtomicU64,
+}
+
+impl Upkeep {
+    /// Starts the thread, on `core` if one is given.
+    ///
+    /// # Errors
+    ///
+    /// The system's, when no thread is to be had.
+    pub fn start(clock: Arc<dyn Clock>, core: Option<usize>) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            bell: Doorbell::new(),
+            oldest_pin_ms: AtomicU64::new(0),
+        });
+        let theirs = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("brindle-upkeep".into()).spawn(move || {
+            if let Some(core) = core {
+                crate::sync::core::pin_thread(core);
+            }
+            theirs.run(&*clock);
+        })?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Age of the oldest pin of the process. Unit: milliseconds; resolution two ticks (200 ms), 0
+    /// below that.
+    pub fn oldest_pin_ms(&self) -> u64 {
+        // ORDERING: Relaxed. A figure for statistics.
+        self.shared.oldest_pin_ms.load(Relaxed)
+    }
+
+    /// Ends the thread and waits for it.
+    pub fn stop(&self) {
+        // ORDERING: Relaxed. The bell's lock orders it before the thread's next look.
+        self.shared.stop.store(true, Relaxed);
+        self.shared.bell.ring();
+        if let Some(thread) = lock(&self.thread).take() {
+            // A panic of the thread was reported by its own hook; there is nothing to undo.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self, clock: &dyn Clock) {
+        let mut probe: Option<(Instant, Arc<AtomicBool>)> = None;
+        // ORDERING: Relaxed, pairs with `stop` through the bell's lock.
+        while !self.stop.load(Relaxed) {
+            clock.refresh();
+            // ORDERING: Relaxed. The flag carries nothing but itself.
+            let passed = probe.as_ref().is_none_or(|(_, passed)| passed.load(Relaxed));
+            if passed {
+                probe = Some((Instant::now(), send_probe()));
+            }
+            let age = probe.as_ref().map_or(Duration::ZERO, |(sent, _)| sent.elapsed());
+            let age = if age > TICK * 2 { age.as_millis() } else { 0 };
+            // ORDERING: Relaxed. A figure for statistics.
+            self.oldest_pin_ms.store(u64::try_from(age).unwrap_or(u64::MAX), Relaxed);
+            // Each flush tries to move the epoch on by one; deferred work is due after two.
+            for _ in 0..3 {
+                epoch::pin().flush();
+            }
+            self.bell.wait(Some(TICK));
+        }
+    }
+}
+
+fn send_probe() -> Arc<AtomicBool> {
+    let passed = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&passed);
+    // ORDERING: Relaxed, as in `run`.
+    epoch::pin().defer(move || flag.store(true, Relaxed));
+    passed
+}
+
+/// Waits until every pin that is held now is gone, for at most `patience`. True: they are.
+pub fn pins_are_gone(patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    let passed = send_probe();
+    loop {
+        epoch::pin().flush();
+        // ORDERING: Relaxed, as in `run`; the epoch orders what was done under the pins.
+        if passed.load(Relaxed) {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::yield_now();
+    }
+}
