@@ -24,7 +24,9 @@ mod store;
 pub mod testing;
 #[cfg(not(loom))]
 mod upkeep;
-rooms! { sync, unit, region, index, shadow }
+rooms! { sync, unit, region, shadow }
+#[cfg(not(loom))]
+mod index;
 
 #[cfg(not(loom))]
 pub use config::{Config, HugePages, OnDamage, Progress};

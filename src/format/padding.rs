@@ -17,13 +17,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::commit::CommitWord;
 use super::key::{Seed, StoreKey};
-use crate::unit::{Location, RBLOCK_BYTES, SECTOR_BYTES, WBLOCK_BYTES_MAX};
+use crate::unit::{Location, RBLOCK_BYTES};
 
 /// Bytes of a padding that count: a padding of one rblock is all head.
 pub const PADDING_HEAD_BYTES: usize = 16;
 /// Most flushes of one wblock: each takes at least a sector.
-#[expect(clippy::cast_possible_truncation, reason = "2048")]
-pub const FLUSHES_MAX: u16 = (WBLOCK_BYTES_MAX / SECTOR_BYTES) as u16;
+pub const FLUSHES_MAX: u16 = 2048;
+#[cfg(not(loom))]
+const _: () = assert!(FLUSHES_MAX as u32 == crate::unit::WBLOCK_BYTES_MAX / crate::unit::SECTOR_BYTES);
+#[cfg(not(loom))]
+const _: () = assert!(super::SUPERBLOCK_BYTES == crate::unit::SECTOR_BYTES as usize);
 
 /// The flush number that says: no flush ends here.
 const FILLER: u16 = u16::MAX;

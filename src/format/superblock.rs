@@ -19,14 +19,14 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use super::commit::SEQUENCE_BITS;
 use super::key::StoreId;
 use crate::unit::{
-    Geometry, LOCATION_BITS, SECTOR_BYTES, STRIPES_MAX, Sequence, WBLOCK_BYTES_MAX,
+    Geometry, LOCATION_BITS, STRIPES_MAX, Sequence, WBLOCK_BYTES_MAX,
     WBLOCK_BYTES_MIN, WBLOCKS_MAX,
 };
 
 /// Bytes in front of the first wblock of a shadow.
 pub const SUPERBLOCK_AREA_BYTES: u64 = 64 << 10;
 /// Bytes of one copy.
-pub const SUPERBLOCK_BYTES: usize = SECTOR_BYTES as usize;
+pub const SUPERBLOCK_BYTES: usize = 4096;
 /// Where copy B starts; copy A starts at 0.
 pub const SUPERBLOCK_COPY_B_OFFSET: u64 = 32 << 10;
 /// The version of the format that this crate reads and writes.

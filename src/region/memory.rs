@@ -10,16 +10,13 @@
 //!   again, which waits for every pin that could have seen it.
 //! - M3  A commit word is only ever accessed as an atomic.
 //!
-//! Happens-before edge
-//! - E1  `commit` (Release store of the commit word) to `committed` (Acquire load): who sees the
-//!   commit word of this life sees every byte of the record. Readers of the index do not need it:
-//!   they get the location through an edge of the index that starts after the commit.
+//! The edge that M2 rests on, E1, is that of `commit`.
 //!
-//! Checked by: `loom-tests/tests/stripe.rs` (M1, E1), through the model of this file beside it.
+//! Checked by: `loom-tests/tests/stripe.rs` (M1), through the model of this file beside it.
 
 use super::mapping::Mapping;
 use crate::config::HugePages;
-use crate::sync::{Acquire, AtomicU64, Release, thread};
+use crate::sync::{AtomicU64, thread};
 use crate::unit::{Geometry, Location, RBLOCK_BYTES};
 use std::io;
 use std::ptr::NonNull;
@@ -97,25 +94,11 @@ impl Region {
 
     /// The commit word of the record at `location`.
     #[inline]
-    fn commit_word(&self, location: Location) -> &AtomicU64 {
+    pub(super) fn commit_word(&self, location: Location) -> &AtomicU64 {
         let word = self.pointer(location).cast::<AtomicU64>();
         // SAFETY: aligned (rblocks are 16 B), within the mapping, initialised (mappings start
         // zeroed), and only accessed as an atomic (M3).
         unsafe { word.as_ref() }
-    }
-
-    /// The commit word as it stands; what it covers may be read if it is of this life (E1).
-    #[inline]
-    pub fn committed(&self, location: Location) -> u64 {
-        // ORDERING: Acquire, edge E1, pairs with `commit`.
-        self.commit_word(location).load(Acquire)
-    }
-
-    /// Declares the record at `location` whole.
-    #[inline]
-    pub fn commit(&self, location: Location, word: u64) {
-        // ORDERING: Release, edge E1: every byte of the record is before it.
-        self.commit_word(location).store(word, Release);
     }
 
     /// Copies `bytes` to `offset` bytes behind `location`.

@@ -1,7 +1,7 @@
 //! The region under loom: one atomic for each commit word and one cell for the other bytes of each
 //! rblock, so that loom reports an access that no edge orders as a data race.
 
-use crate::sync::{Acquire, AtomicU64, Release};
+use crate::sync::AtomicU64;
 use crate::unit::{Geometry, Location, RBLOCK_BYTES};
 use loom::cell::UnsafeCell;
 
@@ -32,16 +32,8 @@ impl Region {
         self.geometry
     }
 
-    /// The commit word as it stands.
-    pub fn committed(&self, location: Location) -> u64 {
-        // ORDERING: Acquire, edge E1, pairs with `commit`.
-        self.commit_words[location.0 as usize].load(Acquire)
-    }
-
-    /// Declares the record at `location` whole.
-    pub fn commit(&self, location: Location, word: u64) {
-        // ORDERING: Release, edge E1.
-        self.commit_words[location.0 as usize].store(word, Release);
+    pub(super) fn commit_word(&self, location: Location) -> &AtomicU64 {
+        &self.commit_words[location.0 as usize]
     }
 
     /// Writes the first byte of `bytes` to the cell of each rblock that the range touches.

@@ -1,5 +1,6 @@
 //! Memory for records: the mapping, its wblocks and their states, the stripes that hand them out.
 
+mod commit;
 #[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]

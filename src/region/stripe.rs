@@ -32,7 +32,7 @@
 //! - E2  `install` (Release CAS of the open word) to a reservation (Acquire `fetch_add`; later ones
 //!   are read-modify-writes and extend the release sequence): who reserves in a wblock sees its
 //!   sequence, and who follows `previous` sees those before.
-//! - E1  of `memory`: a commit to whoever walks.
+//! - E1  of `commit`: a commit to whoever walks.
 //!
 //! No writer count and no lock: a thread stopped between its reservation and its commit delays the
 //! flush of that wblock, and nobody's get or put.

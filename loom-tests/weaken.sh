@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Shows that the loom models bite: each line of the table below weakens one ordering, or leaves out
+# one step, in a copy of the real code, and the named model must then fail.
+#
+#   loom-tests/weaken.sh            all of them
+#   loom-tests/weaken.sh stripe     those whose model's file is `stripe`
+#
+# The copy is built in target/weaken, so that a second run is quick.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+only=${1:-}
+copy=target/weaken
+mkdir -p "$copy"
+
+# model file | source file | text as it is | text as it is weakened
+table() {
+  cat <<'TABLE'
+stripe|src/region/commit.rs|.store(word, Release)|.store(word, crate::sync::Relaxed)
+stripe|src/region/commit.rs|.load(Acquire)|.load(crate::sync::Relaxed)
+stripe|src/region/stripe.rs|.compare_exchange_weak(current.0, opened.0, AcqRel, Relaxed)|.compare_exchange_weak(current.0, opened.0, Relaxed, Relaxed)
+stripe|src/region/stripe.rs|self.wblock(fresh).begin(sequence, seen.opened(), State::Open);|self.wblock(fresh).begin(sequence, None, State::Open);
+stripe|src/region/stripe.rs|                    self.pad_rest(got);|
+stripe|src/region/stripe.rs|        // Another thread was first. The sequence is lost, which costs nothing.\n        self.release(fresh);|
+tickets|src/shadow/tickets.rs|self.requested.fetch_add(1, AcqRel)|self.requested.fetch_add(1, crate::sync::Relaxed)
+tickets|src/shadow/tickets.rs|self.requested.load(Acquire)|self.requested.load(crate::sync::Relaxed)
+TABLE
+}
+
+passed=0
+failed=0
+while IFS='|' read -r model file from to; do
+  [ -z "$only" ] || [ "$only" = "$model" ] || continue
+  rm -rf "$copy/src" "$copy/loom-tests"
+  mkdir -p "$copy/loom-tests" "$copy/tools/src"
+  cp -r Cargo.toml Cargo.lock src "$copy/"
+  cp -r loom-tests/Cargo.toml loom-tests/src loom-tests/tests "$copy/loom-tests/"
+  cp tools/Cargo.toml "$copy/tools/" && echo 'fn main() {}' > "$copy/tools/src/main.rs"
+  # Benches, examples and tests are not copied: their targets are not declared in the copy.
+  sed -i -e '/^\[\[bench\]\]/,/^$/d' "$copy/Cargo.toml"
+  FROM=$from TO=$to perl -0pi -e '
+    my ($from, $to) = @ENV{"FROM", "TO"};
+    $from =~ s/\\n/\n/g; $to =~ s/\\n/\n/g;
+    $n = s/\Q$from\E/$to/;
+    END { exit($n ? 0 : 3) }' "$copy/$file" || { echo "MISSING  $file no longer has: $from"; failed=$((failed + 1)); continue; }
+  if (cd "$copy" && RUSTFLAGS="--cfg loom -A warnings" timeout 300 \
+        cargo test --quiet --release -p loom-tests --test "$model" >out.txt 2>&1); then
+    echo "SURVIVED $model: $file: $from -> $to"
+    failed=$((failed + 1))
+  elif grep -q 'error\[' "$copy/out.txt" || grep -q '^error: could not compile' "$copy/out.txt"; then
+    echo "BROKEN   $model: $file: $from -> $to does not compile"
+    failed=$((failed + 1))
+  else
+    echo "caught   $model: $file: $from"
+    passed=$((passed + 1))
+  fi
+done < <(table)
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
