@@ -19,8 +19,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use super::commit::SEQUENCE_BITS;
 use super::key::StoreId;
 use crate::unit::{
-    Geometry, LOCATION_BITS, STRIPES_MAX, Sequence, WBLOCK_BYTES_MAX,
-    WBLOCK_BYTES_MIN, WBLOCKS_MAX,
+    Geometry, LOCATION_BITS, STRIPES_MAX, Sequence, WBLOCK_BYTES_MAX, WBLOCK_BYTES_MIN, WBLOCKS_MAX,
 };
 
 /// Bytes in front of the first wblock of a shadow.

@@ -7,7 +7,7 @@
 //! Invariant
 //! - C1  At most one `Claim` of an identity exists in the process.
 //!
-//! Checked by: `tests/io_files.rs`.
+//! Checked by: the tests below (C1), `tests/io_files.rs` (with `flock`).
 #![forbid(unsafe_code)]
 
 use crate::sync::{Mutex, lock};
@@ -36,12 +36,35 @@ impl Claim {
         } else {
             Identity::File { device: metadata.dev(), inode: metadata.ino() }
         };
-        lock(&CLAIMED).insert(identity).then_some(Self(identity))
+        let is_new = lock(&CLAIMED).insert(identity);
+        // Made only then: the drop of one too many would give the other's claim back.
+        is_new.then(|| Self(identity))
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         lock(&CLAIMED).remove(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Claim;
+    use std::fs;
+
+    #[test]
+    fn second_claim_is_refused_and_leaves_the_first() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, link) = (directory.path().join("a"), directory.path().join("b"));
+        fs::write(&path, "").expect("written");
+        fs::hard_link(&path, &link).expect("linked");
+        let claim = |path| Claim::new(&fs::metadata(path).expect("there"));
+        let first = claim(&path);
+        assert!(first.is_some());
+        assert!(claim(&link).is_none());
+        assert!(claim(&path).is_none(), "a refusal gave the claim back");
+        drop(first);
+        assert!(claim(&link).is_some());
     }
 }

@@ -28,10 +28,13 @@ mod system;
 mod transfers;
 
 pub use block::{Backend, BlockIo, Buffer, Completion, FileIndex, Op};
-pub use blocking::{Blocking, OpenedIo, Prefer, open_backend};
+#[cfg(any(test, feature = "testing"))]
+pub use blocking::{Blocking, open_backend};
+pub use blocking::{OpenedIo, Prefer};
 pub use counters::{IoCounters, IoCounts};
 pub use file::{OpenError, ShadowFile};
 pub use members::{Members, ShadowFiles};
+#[cfg(any(test, feature = "testing"))]
 pub use ring::Ring;
 #[cfg(any(test, feature = "testing"))]
 pub use sim::{Fault, FaultOn, SimConfig, SimDisk};

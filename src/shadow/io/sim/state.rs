@@ -209,9 +209,12 @@ impl State {
         self.events.push(Event::Resized { file, bytes });
     }
 
-    /// What reads see of `file`.
+    /// What reads see of `file`, which is a member.
     pub(super) fn image(&self, file: usize) -> &[u8] {
-        self.visible.get(file).map_or(&[], Vec::as_slice)
+        let Some(image) = self.visible.get(file) else {
+            panic!("file {file} of {}", self.visible.len());
+        };
+        image
     }
 
     pub(super) fn count(&self) -> usize {
