@@ -24,9 +24,7 @@ mod store;
 pub mod testing;
 #[cfg(not(loom))]
 mod upkeep;
-rooms! { sync, unit, region, shadow }
-#[cfg(not(loom))]
-mod index;
+rooms! { sync, unit, region, index, shadow }
 
 #[cfg(not(loom))]
 pub use config::{Config, HugePages, OnDamage, Progress};

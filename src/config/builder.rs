@@ -1,4 +1,5 @@
 //! The keys: what each means, its default, and the method that sets it.
+#![forbid(unsafe_code)]
 
 use super::progress::{OnProgress, Progress};
 use super::{HugePages, OnDamage};

@@ -1,4 +1,5 @@
 //! The keys that choose between named ways.
+#![forbid(unsafe_code)]
 
 /// How the region asks for pages larger than 4 KiB.
 ///

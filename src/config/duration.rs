@@ -1,4 +1,5 @@
 //! Durations as text: `250ms`.
+#![forbid(unsafe_code)]
 
 use super::size::number_and_unit;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! The keys that text can set, in one table (C2): each with the way in which its value is read.
+#![forbid(unsafe_code)]
 
 use super::Config;
 use super::value::Value;

@@ -1,4 +1,5 @@
 //! How far a cold start is, for whoever waits for it.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::sync::Arc;

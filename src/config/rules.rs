@@ -2,6 +2,7 @@
 //!
 //! Every refusal names its key, the value, what would be accepted, and the other key where two
 //! contradict each other.
+#![forbid(unsafe_code)]
 
 use super::size::Size;
 use super::{Config, Evict, Plan, Reclaim, Shadow};

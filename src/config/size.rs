@@ -1,6 +1,7 @@
 //! Sizes as text: `64MiB`. Binary units alone, because every size here is about powers of two.
 //!
 //! `MB` is refused and not taken for 10^6 or 2^20: half of those who write it mean the other.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 

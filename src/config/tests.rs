@@ -1,4 +1,5 @@
 //! The rules, from the defaults to the edges: what is accepted, and what a refusal names.
+#![forbid(unsafe_code)]
 
 use super::{Config, Evict, HugePages, Plan, Shadow};
 use crate::error::Error;

@@ -3,6 +3,7 @@
 //! `from_toml` walks the parsed document itself, because only so does each entry still know its
 //! line; `Deserialize` serves a host that keeps the store's keys inside its own configuration.
 //! Both set keys through the table in `keys`.
+#![forbid(unsafe_code)]
 
 use super::Config;
 use super::keys::KEYS;

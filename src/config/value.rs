@@ -1,6 +1,7 @@
 //! A value as it was written, and the types that keys want of it.
 //!
 //! TOML and `Deserialize` both end here, so that a key reads the same from either.
+#![forbid(unsafe_code)]
 
 use super::{duration, size};
 use serde::de::{

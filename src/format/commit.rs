@@ -12,6 +12,7 @@
 //!
 //! Invariants
 //! - C1  No word that is ever written is zero: its length is at least 1, whatever the mask.
+#![forbid(unsafe_code)]
 
 use std::num::NonZeroU32;
 

@@ -9,6 +9,7 @@
 //! Invariants
 //! - H1  Striking out zeroes the whole sector that holds the header, so "free" is never guessed
 //!   from a part of it.
+#![forbid(unsafe_code)]
 
 use std::mem::{offset_of, size_of};
 

@@ -7,6 +7,7 @@
 //! Invariants
 //! - K1  For fixed other arguments, distinct values of one argument give distinct seeds (`mix` is
 //!   a bijection in each): one changed bit of place, sequence or length always changes the seed.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 

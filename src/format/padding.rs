@@ -9,6 +9,7 @@
 //!   sector. So a whole `FlushEnd` proves that everything in front of its `start_sector` was
 //!   durable once, and anything whole behind a `FlushEnd` proves that of everything in front of it.
 //! - P2  Only the head (16 bytes) counts; the rest of the padding is whatever was there.
+#![forbid(unsafe_code)]
 
 use std::mem::{offset_of, size_of};
 

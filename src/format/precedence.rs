@@ -5,6 +5,7 @@
 //! so that a replica can settle a tie by exchanging 8 bytes; the bytes stand behind it so that the
 //! order is total whatever collides. Nothing of the place takes part: wherever two copies lie, and
 //! in whatever order they are met, the same one wins.
+#![forbid(unsafe_code)]
 
 use std::cmp::Ordering;
 

@@ -8,6 +8,7 @@
 //! Invariants
 //! - R1  `header_bytes + key_len + value_len + pad == rblocks * 16`, and `pad < 16`: the value's
 //!   length follows from the commit word and the flags, and is stored nowhere else.
+#![forbid(unsafe_code)]
 
 use std::mem::{offset_of, size_of};
 use std::ops::BitOr;

@@ -26,6 +26,7 @@
 //!   Heads that were really written do not overlap, and stay under one image.
 //!
 //! Checked by: `tests/format_scan.rs`, `tests/format_props.rs`.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 

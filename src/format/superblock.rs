@@ -8,6 +8,7 @@
 //! - S1  A superblock that decodes has values that no arithmetic of the engine overflows on.
 //! - S2  Magic, format version and the place of the checksum are the same in every version of the
 //!   format, so that an old engine recognises a new shadow and leaves it alone.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::mem::{offset_of, size_of};

@@ -3,6 +3,7 @@
 //! Invariants
 //! - V1  A view exists only if every length in its head fits its bytes: no accessor can fail.
 //! - V2  A view says nothing about checksums; only [`RecordView::verify`] does.
+#![forbid(unsafe_code)]
 
 use std::mem::offset_of;
 

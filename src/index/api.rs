@@ -27,9 +27,9 @@ use std::ptr::NonNull;
 #[cfg(not(loom))]
 use crate::config::HugePages;
 
-/// Records that a new index expects in its fullest segments: 73% of the slots, where 1 in 100
-/// overflows early, at 15.1 bytes a record on average.
-const EXPECTED_SEGMENT_RECORDS: u64 = 1_500;
+/// Records that a new index expects in its fullest segments: 76% of the slots, which hardly any
+/// overflows, at 14.7 bytes a record on average.
+const EXPECTED_SEGMENT_RECORDS: u64 = 1_550;
 /// Levels that a segment may lie below the average one. Uniform hashes need two; hostile ones
 /// cannot make the directory cost more than `8 << 5` bytes a segment.
 const SLACK_LEVELS: u32 = 5;
@@ -171,7 +171,7 @@ impl Index {
         loop {
             match segment.search(&probe, &mut is_key) {
                 Verdict::Found(_, word) => return Some(word.location()),
-                Verdict::Vacant(..) | Verdict::Exhausted(_) => return None,
+                Verdict::Vacant(..) | Verdict::Exhausted => return None,
                 Verdict::Replaced(successors) => segment = successors.pick(probe.x, guard),
             }
         }
@@ -200,7 +200,7 @@ impl Index {
     ) -> Result<Place<'g>, IndexFull> {
         let probe = Probe::new(hash);
         let mut segment = self.directory.locate(probe.x, guard);
-        let mut rebuilt_at_max = false;
+        let mut has_grown = false;
         loop {
             let verdict = segment.search(&probe, &mut is_key);
             let mut plan = Plan { depth_max: self.depth_max(), must_split: false };
@@ -216,13 +216,13 @@ impl Index {
                     continue;
                 }
                 Verdict::Found(..) | Verdict::Vacant(..) => {}
-                Verdict::Exhausted(_) => {
+                Verdict::Exhausted => {
                     let is_deepest = segment.range().depth >= plan.depth_max;
-                    plan.must_split = !segment.has_deleted(&probe);
-                    if is_deepest && (plan.must_split || rebuilt_at_max) {
+                    if is_deepest && (has_grown || !segment.has_deleted(&probe)) {
                         return Err(IndexFull::Crowded);
                     }
-                    rebuilt_at_max |= is_deepest;
+                    plan.must_split = has_grown;
+                    has_grown = true;
                 }
             }
             self.grow(segment, records, plan, guard)?;
@@ -245,7 +245,7 @@ impl Index {
         let mut segment = self.directory.locate(probe.x, guard);
         loop {
             match segment.search(&probe, &mut is_key) {
-                Verdict::Vacant(..) | Verdict::Exhausted(_) => return Ok(None),
+                Verdict::Vacant(..) | Verdict::Exhausted => return Ok(None),
                 Verdict::Replaced(successors) => segment = successors.pick(probe.x, guard),
                 Verdict::Found(slot, word) if !word.is_frozen() => {
                     return Ok(Some(Occupied { slot, word }));
@@ -269,12 +269,12 @@ impl Index {
     ) -> Result<(), IndexFull> {
         let first = self.pool.take(guard).map_err(|_| IndexFull::Memory)?;
         let Ok(second) = self.pool.take(guard) else {
-            self.pool.give_back(guard, first);
+            Pool::give_back(&self.pool, guard, first);
             return Err(IndexFull::Memory);
         };
         let built = growth::build(segment, records, plan, (first, second));
         if let Some(spare) = built.spare {
-            self.pool.give_back(guard, spare);
+            Pool::give_back(&self.pool, guard, spare);
         }
         let is_split = built.successors.split != 0;
         match segment.publish(built.successors) {
@@ -289,10 +289,10 @@ impl Index {
             }
             Err(lost) => {
                 // SAFETY: (1) Never published. (2) Here alone.
-                unsafe { self.pool.retire(guard, lost.low) };
+                unsafe { Pool::retire(&self.pool, guard, lost.low) };
                 if is_split {
                     // SAFETY: as above; not the same as `low`.
-                    unsafe { self.pool.retire(guard, lost.high) };
+                    unsafe { Pool::retire(&self.pool, guard, lost.high) };
                 }
             }
         }
@@ -341,7 +341,7 @@ impl Drop for Index {
     fn drop(&mut self) {
         // SAFETY: (1) `&mut self`: no call is under way, and none will come. What was retired is
         // not in the directory, and returns to the pool, which it keeps alive, later.
-        unsafe { self.directory.clear(&self.pool) };
+        unsafe { self.directory.clear() };
         for _ in 0..3 {
             pin().flush(); // the memory goes now if nobody else is pinned
         }

@@ -28,8 +28,8 @@
 //! Happens-before edges
 //! - E4  slot store (Release) to slot load (Acquire): the segment's contents.
 //! - E5  root store (Release) to root load (Acquire): the array.
-//! - E6  announcing CAS (AcqRel) to `swap` (Acquire), and giving up the right (Release) to the
-//!   announcement that takes it (AcqRel): the list, and the array as the last one left it.
+//! - E6  announcing CAS (`AcqRel`) to `swap` (Acquire), and giving up the right (Release) to the
+//!   announcement that takes it (`AcqRel`): the list, and the array as the last one left it.
 //!
 //! Checked by: `loom-tests/tests/index_growth.rs`, `index_retire.rs`.
 
@@ -67,14 +67,14 @@ struct Table {
 }
 
 impl Table {
-    fn new(depth: u32, slots: Vec<AtomicPtr<Segment>>) -> Box<Self> {
+    fn new(depth: u32, slots: Vec<AtomicPtr<Segment>>) -> Self {
         debug_assert_eq!(slots.len(), 1 << depth, "a slot for each prefix");
-        Box::new(Self {
+        Self {
             depth,
             slots: slots.into_boxed_slice(),
             #[cfg(loom)]
             reclaimed: crate::sync::AtomicBool::new(false),
-        })
+        }
     }
 
     #[inline]
@@ -109,7 +109,7 @@ impl Directory {
             slots.extend((0..copies).map(|_| AtomicPtr::new(at.as_ptr())));
         }
         Ok(Self {
-            root: AtomicPtr::new(Box::into_raw(Table::new(depth, slots))),
+            root: AtomicPtr::new(Box::into_raw(Box::new(Table::new(depth, slots)))),
             announced: AtomicPtr::new(ptr::null_mut()),
             stuck: AtomicPtr::new(ptr::null_mut()),
             bytes: AtomicU64::new(8 << depth),
@@ -179,7 +179,7 @@ impl Directory {
             list = segment.next.load(Relaxed);
             if self.install(segment, guard).is_ok() {
                 // SAFETY: (1) D3, (2) D4.
-                unsafe { pool.retire(guard, at) };
+                unsafe { Pool::retire(pool, guard, at) };
             } else {
                 // ORDERING: Relaxed, both. The installer's alone.
                 segment.next.store(self.stuck.load(Relaxed), Relaxed);
@@ -233,7 +233,7 @@ impl Directory {
             let segment = slot.load(Relaxed);
             slots.extend([AtomicPtr::new(segment), AtomicPtr::new(segment)]);
         }
-        let new = Table::new(old.depth + 1, slots);
+        let new = Box::new(Table::new(old.depth + 1, slots));
         // ORDERING: Relaxed. A statistic.
         self.bytes.store(8 << new.depth, Relaxed);
         // ORDERING: Release, edge E5; what the slots name, E4, came to this thread by E6.
@@ -262,14 +262,14 @@ impl Directory {
     ///
     /// 1. Nobody else can reach the directory, nor ever will; the calls before this one have
     ///    returned.
-    pub unsafe fn clear(&mut self, pool: &Pool) {
+    pub unsafe fn clear(&mut self) {
         // ORDERING: Relaxed, here and below. Nobody else is here (1).
         let mut stuck = NonNull::new(self.stuck.load(Relaxed));
         while let Some(at) = stuck {
             // SAFETY: (1) of `link`: it was in use.
             stuck = NonNull::new(unsafe { Segment::link(at) }.load(Relaxed));
             // SAFETY: (1).
-            unsafe { pool.clear(at) };
+            unsafe { Segment::clear(at) };
         }
         // ORDERING: as above.
         let table = TablePointer(self.root.load(Relaxed));
@@ -281,7 +281,7 @@ impl Directory {
             let segment = slot.load(Relaxed);
             if let Some(at) = NonNull::new(segment).filter(|_| segment != before) {
                 // SAFETY: (1); slots that name one segment are neighbours.
-                unsafe { pool.clear(at) };
+                unsafe { Segment::clear(at) };
             }
             before = segment;
         }

@@ -26,7 +26,13 @@ mod segment;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use api::{Index, IndexFull, Occupied, Place, Vacant};
-pub use entry::{Changed, Hash};
+pub use api::{Index, Occupied, Place};
+#[cfg(loom)]
+pub use api::{IndexFull, Vacant};
+#[cfg(loom)]
+pub use entry::Changed;
+pub use entry::Hash;
 pub use growth::Records;
-pub use scan::{ScanCursor, SlotRef, SlotState};
+#[cfg(loom)]
+pub use scan::SlotRef;
+pub use scan::{ScanCursor, SlotState};

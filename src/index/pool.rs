@@ -101,11 +101,11 @@ impl Pool {
     }
 
     /// Returns a blank that was taken and not used, or used by its taker only.
-    pub fn give_back(self: &Arc<Self>, guard: &Guard, blank: Blank) {
-        let pool = Arc::clone(self);
+    pub fn give_back(this: &Arc<Self>, guard: &Guard, blank: Blank) {
+        let pool = Arc::clone(this);
         // SAFETY: (1) The memory is mapped while the pool lives (P2), and only a slow pop still
         // reads its link (P1).
-        unsafe { guard.defer_unchecked(move || pool.push(blank)) };
+        unsafe { guard.defer_unchecked(move || pool.push(blank.place())) };
     }
 
     /// Returns `segment`, once no guard that is alive now may still use it.
@@ -114,25 +114,15 @@ impl Pool {
     ///
     /// 1. A guard taken from now on cannot reach it.
     /// 2. It is retired once.
-    pub unsafe fn retire(self: &Arc<Self>, guard: &Guard, segment: NonNull<Segment>) {
-        let (pool, blank) = (Arc::clone(self), Blank(segment));
+    pub unsafe fn retire(this: &Arc<Self>, guard: &Guard, segment: NonNull<Segment>) {
+        let (pool, blank) = (Arc::clone(this), Blank(segment));
         let reclaim = move || {
             // SAFETY: (1) of `clear`: the guards that could are gone, by (1) and the epoch.
             unsafe { Segment::clear(blank.place()) };
-            pool.push(blank);
+            pool.push(blank.place());
         };
         // SAFETY: (1), (2).
         unsafe { guard.defer_unchecked(reclaim) };
-    }
-
-    /// Frees what `segment` owns, at the end of the index; its memory goes with the pool.
-    ///
-    /// # Safety
-    ///
-    /// 1. Nobody else can reach it, nor ever will.
-    pub unsafe fn clear(&self, segment: NonNull<Segment>) {
-        // SAFETY: (1).
-        unsafe { Segment::clear(segment) };
     }
 
     #[cfg_attr(loom, expect(clippy::unused_self, reason = "loom reuses nothing"))]
@@ -157,8 +147,7 @@ impl Pool {
         None
     }
 
-    fn push(&self, blank: Blank) {
-        let head = blank.place();
+    fn push(&self, head: NonNull<Segment>) {
         // SAFETY: mapped (P2); initialised when its chunk was carved (P3).
         let link = unsafe { Segment::link(head) };
         // ORDERING: Relaxed. A hint for the CAS.
@@ -211,7 +200,7 @@ impl Pool {
             // SAFETY: (1) Mapped for writing, aligned to a huge page, and still ours alone.
             unsafe { Segment::write_link(place) };
             if index > 0 {
-                self.push(Blank(place));
+                self.push(place);
             }
         }
         Ok(Blank(base))

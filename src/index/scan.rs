@@ -23,13 +23,6 @@ use crate::unit::Location;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ScanCursor(u32);
 
-impl ScanCursor {
-    /// Part of the scan that is done, in parts of 2^32.
-    pub fn done(self) -> u32 {
-        self.0
-    }
-}
-
 /// An entry that a scan came by.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotRef<'g>(&'g Slot);
@@ -47,7 +40,7 @@ pub enum SlotState {
 
 impl SlotRef<'_> {
     /// Reads the entry. The location may be read as long as the guard of the scan lives.
-    pub fn state(&self) -> SlotState {
+    pub fn state(self) -> SlotState {
         let word = self.0.read();
         match (word.is_live(), word.is_frozen()) {
             (true, false) => SlotState::Live(word.location()),

@@ -171,8 +171,8 @@ pub enum Verdict<'g> {
     /// The key is not here, and this EMPTY slot would be its. The second word is what would
     /// stand there, still without a location; the first what stands there.
     Vacant(&'g Slot, Word, Word),
-    /// The key is not here, and has no room. The word is one of the sequence.
-    Exhausted(Word),
+    /// The key is not here, and has no room.
+    Exhausted,
     /// Ask there.
     Replaced(&'g Successors),
 }
@@ -271,7 +271,7 @@ impl Segment {
     #[cold]
     fn exhausted(&self, last: &Bucket) -> Verdict<'_> {
         let word = last.0.last().map_or(Word::EMPTY, Slot::read);
-        self.replaced(word).map_or(Verdict::Exhausted(word), Verdict::Replaced)
+        self.replaced(word).map_or(Verdict::Exhausted, Verdict::Replaced)
     }
 
     /// The successors, if `word` was found frozen and there are some.
@@ -351,13 +351,38 @@ impl Segment {
     /// 1. As for [`write_header`](Self::write_header).
     /// 2. `index < SEGMENT_SLOTS`, counted over all buckets.
     pub unsafe fn write_slot(blank: NonNull<Self>, index: usize, word: Word) {
+        // SAFETY: (1), (2).
+        let slot = unsafe { Self::private_slot(blank, index) };
+        // SAFETY: (1).
+        unsafe { slot.write(Slot::new(word)) };
+    }
+
+    /// Reads one entry of a private segment back.
+    ///
+    /// # Safety
+    ///
+    /// 1. As for [`write_header`](Self::write_header), and the entry was written.
+    /// 2. `index < SEGMENT_SLOTS`, counted over all buckets.
+    pub unsafe fn private_word(blank: NonNull<Self>, index: usize) -> Word {
+        // SAFETY: (1), (2).
+        let slot = unsafe { Self::private_slot(blank, index) };
+        // SAFETY: (1).
+        unsafe { &*slot }.peek()
+    }
+
+    /// # Safety
+    ///
+    /// 1. `blank` is mapped.
+    /// 2. `index < SEGMENT_SLOTS`.
+    unsafe fn private_slot(blank: NonNull<Self>, index: usize) -> *mut Slot {
         debug_assert!(index < SEGMENT_SLOTS, "within the segment");
         // SAFETY: within the segment (1).
         let buckets = unsafe { &raw mut (*blank.as_ptr()).buckets };
-        // SAFETY: buckets and their slots lie without gaps, so (2) keeps it within.
-        let slot = unsafe { buckets.cast::<Slot>().add(index) };
-        // SAFETY: (1).
-        unsafe { slot.write(Slot::new(word)) };
+        let bucket = index / BUCKET_SLOTS;
+        // SAFETY: below `BUCKETS` (2).
+        let slots = unsafe { buckets.cast::<Bucket>().add(bucket) };
+        // SAFETY: a bucket has as many.
+        unsafe { slots.cast::<Slot>().add(index - bucket * BUCKET_SLOTS) }
     }
 
     /// Initialises the link of memory that was never a segment.

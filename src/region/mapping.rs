@@ -38,7 +38,7 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// The system's, usually `ENOMEM` (RLIMIT_AS, overcommit). Nothing stays mapped.
+    /// The system's, usually `ENOMEM` (`RLIMIT_AS`, overcommit). Nothing stays mapped.
     pub fn anonymous(bytes: usize, huge_pages: HugePages) -> io::Result<Self> {
         let bytes = bytes.next_multiple_of(HUGE_PAGE_BYTES);
         if huge_pages == HugePages::Explicit

@@ -1,16 +1,15 @@
 //! The region under loom: one atomic for each commit word and one cell for the other bytes of each
 //! rblock, so that loom reports an access that no edge orders as a data race.
 
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, ModelCell};
 use crate::unit::{Geometry, Location, RBLOCK_BYTES};
-use loom::cell::UnsafeCell;
 
 /// All wblocks.
 #[derive(Debug)]
 pub struct Region {
     geometry: Geometry,
     commit_words: Vec<AtomicU64>,
-    contents: Vec<UnsafeCell<u64>>,
+    contents: Vec<ModelCell<u64>>,
 }
 
 // SAFETY: loom checks every access to the cells.
@@ -23,7 +22,7 @@ impl Region {
         Self {
             geometry,
             commit_words: (0..rblocks).map(|_| AtomicU64::new(0)).collect(),
-            contents: (0..rblocks).map(|_| UnsafeCell::new(0)).collect(),
+            contents: (0..rblocks).map(|_| ModelCell::new(0)).collect(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Memory for records: the mapping, its wblocks and their states, the stripes that hand them out.
 
 mod commit;
+mod cut;
 #[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]
@@ -8,11 +9,15 @@ mod memory;
 #[cfg(loom)]
 #[path = "memory_model.rs"]
 mod memory;
+mod open_word;
+mod reservation;
 mod stripe;
 mod wblock;
 
+pub use cut::Cut;
 #[cfg(not(loom))]
 pub use mapping::{HUGE_PAGE_BYTES, Mapping};
 pub use memory::Region;
-pub use stripe::{Cut, Identity, NowUs, Purpose, Reservation, Stripes, Walk};
-pub use wblock::{State, Wblock};
+pub use reservation::Reservation;
+pub use stripe::{Identity, NowUs, Purpose, Stripes};
+pub use wblock::State;

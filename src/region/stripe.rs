@@ -40,52 +40,14 @@
 //! Checked by: `loom-tests/tests/stripe.rs` (S1, S2, S5, E1, E2).
 
 use super::memory::Region;
+use super::open_word::OpenWord;
+use super::reservation::Reservation;
 use super::wblock::{State, Wblock};
-use crate::format::{CommitWord, Padding, Seed, StoreId, StoreKey, WblockHeader, WblockHome};
+use crate::format::{CommitWord, StoreId, StoreKey, WblockHeader, WblockHome};
 use crate::sync::epoch::Guard;
 use crate::sync::{AcqRel, Acquire, AtomicU64, CachePadded, Doorbell, Relaxed, Release};
-use crate::unit::{
-    Geometry, Location, RBLOCK_BYTES, SECTOR_BYTES, SECTOR_RBLOCKS, Sequence,
-    WBLOCK_HEADER_RBLOCKS, WblockId,
-};
+use crate::unit::{Geometry, Sequence, WBLOCK_HEADER_RBLOCKS, WblockId};
 use crossbeam_queue::ArrayQueue;
-use std::num::NonZeroU32;
-
-/// (wblock, position) of a stripe. Most significant field first.
-///
-/// | bits   | field      | unit, range                                            |
-/// |--------|------------|--------------------------------------------------------|
-/// | 63..39 | `wblock`   | number in the region; all ones: none was opened yet    |
-/// | 38..0  | `position` | rblocks from the wblock's start; past the end: crossed |
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(transparent)]
-struct OpenWord(u64);
-
-const POSITION_BITS: u32 = 39;
-const POSITION_MASK: u64 = (1 << POSITION_BITS) - 1;
-const NO_WBLOCK: u32 = (1 << (u64::BITS - POSITION_BITS)) - 1;
-const _: () = assert!(NO_WBLOCK >= crate::unit::WBLOCKS_MAX, "no wblock has the number of none");
-
-impl OpenWord {
-    const NEVER: Self = Self::new(WblockId(NO_WBLOCK), POSITION_MASK >> 1);
-
-    const fn new(wblock: WblockId, position: u64) -> Self {
-        Self((wblock.0 as u64) << POSITION_BITS | position)
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "25 bits are left")]
-    const fn wblock(self) -> WblockId {
-        WblockId((self.0 >> POSITION_BITS) as u32)
-    }
-
-    const fn position(self) -> u64 {
-        self.0 & POSITION_MASK
-    }
-
-    fn opened(self) -> Option<WblockId> {
-        (self.wblock().0 != NO_WBLOCK).then_some(self.wblock())
-    }
-}
 
 /// Who asks for space: deletes may use wblocks that are kept back from puts, so that a full store
 /// can always be emptied.
@@ -95,17 +57,6 @@ pub enum Purpose {
     Put,
     /// A delete.
     Delete,
-}
-
-/// How much of a stripe's open wblock a flush is to write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// Nothing was reserved since `flushed_rblock`.
-    Nothing,
-    /// Everything before this rblock, a sector's start; a marker of the flush ends there.
-    Until(u32),
-    /// The wblock is sealed: all of it.
-    Sealed,
 }
 
 #[derive(Debug)]
@@ -119,7 +70,7 @@ struct Stripe {
 pub struct Stripes {
     region: Region,
     wblocks: Box<[Wblock]>,
-    stripes: Box<[Stripe]>,
+    per_stripe: Box<[Stripe]>,
     identity: Identity,
     free_count: CachePadded<AtomicU64>,
     next_sequence: CachePadded<AtomicU64>,
@@ -169,7 +120,7 @@ impl Stripes {
         let queue = || ArrayQueue::new(geometry.wblocks_per_stripe as usize);
         Self {
             wblocks: (0..geometry.wblocks()).map(|_| Wblock::new()).collect(),
-            stripes: (0..geometry.stripes)
+            per_stripe: (0..geometry.stripes)
                 .map(|_| Stripe {
                     open: CachePadded(AtomicU64::new(OpenWord::NEVER.0)),
                     free: queue(),
@@ -220,10 +171,14 @@ impl Stripes {
     #[inline]
     #[expect(clippy::indexing_slicing, reason = "callers pass a stripe of this store")]
     fn stripe(&self, stripe: u32) -> &Stripe {
-        &self.stripes[stripe as usize]
+        &self.per_stripe[stripe as usize]
     }
 
-    fn end(&self) -> u64 {
+    pub(super) fn open(&self, stripe: u32) -> &AtomicU64 {
+        &self.stripe(stripe).open
+    }
+
+    pub(super) fn end(&self) -> u64 {
         u64::from(self.geometry().wblock_rblocks())
     }
 
@@ -292,7 +247,7 @@ impl Stripes {
         let location = self.geometry().location(at.wblock(), at.position() as u32);
         let sequence = self.wblock(at.wblock()).sequence();
         let word = CommitWord::new(self.identity.store_key, sequence, rblocks, false);
-        Reservation { stripes: self, location, rblocks, word }
+        Reservation::new(self, location, rblocks, word)
     }
 
     /// Crosses the wblock that `seen` names, if nobody has, and installs another in its place.
@@ -310,7 +265,7 @@ impl Stripes {
     }
 
     /// Moves the open word from `seen`, not crossed, past the end. False: it has changed.
-    fn cross(&self, stripe: u32, seen: OpenWord) -> bool {
+    pub(super) fn cross(&self, stripe: u32, seen: OpenWord) -> bool {
         let crossed = OpenWord::new(seen.wblock(), self.end() + 1);
         // ORDERING: Acquire on success, edge E2: `pad_rest` reads the wblock's sequence. The
         // failure value is not used.
@@ -320,33 +275,6 @@ impl Stripes {
             self.pad_rest(seen);
         }
         swapped.is_ok()
-    }
-
-    /// Commits a filler over the rest of the wblock: the caller crossed it at `at` (S2).
-    #[expect(clippy::cast_possible_truncation, reason = "the position is within the wblock")]
-    fn pad_rest(&self, at: OpenWord) {
-        let rest = self.end() - at.position();
-        if rest > 0 {
-            self.pad(at.wblock(), at.position() as u32, rest as u32, Padding::Filler);
-        }
-    }
-
-    /// Commits padding over a range that the caller has reserved.
-    fn pad(&self, wblock: WblockId, rblock: u32, rblocks: u32, padding: Padding) {
-        let location = self.geometry().location(wblock, rblock);
-        let sequence = self.wblock(wblock).sequence();
-        let word = CommitWord::new(self.identity.store_key, sequence, rblocks, true);
-        // Zero to the end of the sector, which is written with what comes before it; the rest of
-        // a filler is never written.
-        let zeros = (SECTOR_RBLOCKS - rblock % SECTOR_RBLOCKS).min(rblocks) * RBLOCK_BYTES - 8;
-        let zeros = ZEROS.get(..zeros as usize).unwrap_or(&ZEROS);
-        // SAFETY: (1) reserved by the caller and not committed; (2) `ZEROS` is a static.
-        unsafe { self.region.write(location, 8, zeros) };
-        let head = padding.encode(Seed::new(self.identity.store_key, location, word));
-        // SAFETY: (1) as above; (2) `head` is a local.
-        unsafe { self.region.write(location, 8, &head) };
-        self.region.commit(location, word.raw());
-        self.wblock(wblock).bury(rblocks);
     }
 
     fn kept_back(&self, purpose: Purpose) -> u64 {
@@ -436,160 +364,5 @@ impl Stripes {
         // SAFETY: (1) nobody but the caller knows of the wblock's new life yet; (2) `bytes` is a
         // local.
         unsafe { self.region.write(geometry.location(wblock, 0), 0, &bytes) };
-    }
-
-    /// Cuts the open wblock of `stripe` at a sector, so that what was reserved up to now can be
-    /// written and never again. Only the flusher calls this.
-    ///
-    /// `flushed_rblock` is where the last flush of `wblock` ended; the marker says `number`.
-    #[expect(clippy::cast_possible_truncation, reason = "positions are within the wblock")]
-    pub fn cut(&self, stripe: u32, wblock: WblockId, flushed_rblock: u32, number: u16) -> Cut {
-        let end = self.end();
-        let open = &self.stripe(stripe).open;
-        loop {
-            // ORDERING: Acquire, edge E2: the wblock's sequence is read below.
-            let seen = OpenWord(open.load(Acquire));
-            if seen.wblock() != wblock || seen.position() > end {
-                return Cut::Sealed;
-            }
-            let position = seen.position() as u32;
-            if position <= flushed_rblock.max(WBLOCK_HEADER_RBLOCKS) {
-                return Cut::Nothing;
-            }
-            if u64::from(position) == end {
-                if self.cross(stripe, seen) {
-                    return Cut::Sealed;
-                }
-                continue;
-            }
-            let padded = (position / SECTOR_RBLOCKS + 1) * SECTOR_RBLOCKS;
-            let word = OpenWord::new(wblock, u64::from(padded));
-            // ORDERING: Relaxed. The range is the flusher's by S1; what others commit before it is
-            // seen through E1. As an RMW it keeps the release sequence of E2 going.
-            if open.compare_exchange(seen.0, word.0, Relaxed, Relaxed).is_ok() {
-                let start_sector = (flushed_rblock / SECTOR_RBLOCKS) as u16;
-                let marker = Padding::FlushEnd { number, start_sector };
-                self.pad(wblock, position, padded - position, marker);
-                return Cut::Until(padded);
-            }
-        }
-    }
-
-    /// Length of the committed record at `location`. Unit: rblocks.
-    #[inline]
-    pub fn rblocks_of(&self, location: Location) -> u32 {
-        CommitWord::from_raw(self.region.committed(location)).rblocks().map_or(0, NonZeroU32::get)
-    }
-
-    /// Live rblocks of `wblock` (W3), as far as they are reserved.
-    pub fn live_rblocks(&self, wblock: WblockId) -> u64 {
-        let entry = self.wblock(wblock);
-        let reserved = match entry.state() {
-            State::Free => return 0,
-            // A wblock that is opened next to its release is not any stripe's newest yet.
-            State::Open => (0..self.geometry().stripes)
-                .find_map(|stripe| self.open_rblocks(stripe).filter(|(open, _)| *open == wblock))
-                .map_or(WBLOCK_HEADER_RBLOCKS, |(_, position)| position),
-            State::Sealed | State::Used => self.geometry().wblock_rblocks(),
-        };
-        u64::from(reserved.saturating_sub(WBLOCK_HEADER_RBLOCKS + entry.dead_rblocks()))
-    }
-
-    /// The wblock that `stripe` has open, or had last. Only the flusher calls this.
-    pub fn newest(&self, stripe: u32) -> Option<WblockId> {
-        // ORDERING: Acquire, edge E2: `previous` of what this names is read by the caller.
-        OpenWord(self.stripe(stripe).open.load(Acquire)).opened()
-    }
-
-    /// Rblocks that `stripe` has handed out in its open wblock, header included.
-    pub fn open_rblocks(&self, stripe: u32) -> Option<(WblockId, u32)> {
-        // ORDERING: Relaxed. A figure for statistics.
-        let seen = OpenWord(self.stripe(stripe).open.load(Relaxed));
-        let position = seen.position().min(self.end());
-        seen.opened().zip(u32::try_from(position).ok())
-    }
-
-    /// Walks commit words from `from` to at most `until`, as far as the wblock is complete.
-    pub fn walk(&self, wblock: WblockId, from: u32, until: u32) -> Walk {
-        let geometry = self.geometry();
-        let sequence = self.wblock(wblock).sequence();
-        let mut walk = Walk { complete: from, data_end: from };
-        while walk.complete < until {
-            let word = self.region.committed(geometry.location(wblock, walk.complete));
-            let word = CommitWord::from_raw(word);
-            if !word.is_of(self.identity.store_key, sequence) {
-                break;
-            }
-            let Some(rblocks) = word.rblocks() else { break };
-            // Of a padding only the head matters.
-            let matters = if word.is_padding() { 1 } else { rblocks.get() };
-            walk.data_end = walk.complete + matters;
-            walk.complete += rblocks.get();
-        }
-        walk
-    }
-}
-
-/// What [`Stripes::walk`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Walk {
-    /// Every record before this rblock is committed.
-    pub complete: u32,
-    /// Where the last record, or the head of the last padding, ends.
-    pub data_end: u32,
-}
-
-static ZEROS: [u8; SECTOR_BYTES as usize] = [0; SECTOR_BYTES as usize];
-
-/// The exclusive right to fill one range of a wblock (S1). Neither `Clone` nor `Copy`.
-#[derive(Debug)]
-#[must_use = "an unfilled reservation is dead space"]
-pub struct Reservation<'r> {
-    stripes: &'r Stripes,
-    location: Location,
-    rblocks: u32,
-    word: CommitWord,
-}
-
-impl Reservation<'_> {
-    /// Where the record will be.
-    #[inline]
-    pub fn location(&self) -> Location {
-        self.location
-    }
-
-    /// The commit word that [`commit`](Self::commit) will store.
-    #[inline]
-    pub fn word(&self) -> CommitWord {
-        self.word
-    }
-
-    /// Copies `bytes` to `offset` bytes from the start. Bytes 0 to 8 are the commit word's.
-    #[inline]
-    pub fn fill(&mut self, offset: usize, bytes: &[u8]) {
-        let room = self.rblocks as usize * RBLOCK_BYTES as usize;
-        assert!(offset >= 8 && offset + bytes.len() <= room, "beyond the reservation");
-        // SAFETY: (1) the range is this reservation's (S1) and inside it by the check above; (2)
-        // nothing lends out uncommitted bytes, so `bytes` lies elsewhere.
-        unsafe { self.stripes.region.write(self.location, offset, bytes) };
-    }
-
-    /// Declares the record whole (edge E1). It is live until it is buried.
-    #[inline]
-    pub fn commit(self) -> Location {
-        self.stripes.region.commit(self.location, self.word.raw());
-        let location = self.location;
-        let _committed = std::mem::ManuallyDrop::new(self);
-        location
-    }
-}
-
-/// Given up, by a panic for instance: padding, so that the flusher does not wait for it.
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        let geometry = self.stripes.geometry();
-        let wblock = geometry.wblock(self.location);
-        let rblock = geometry.rblock(self.location);
-        self.stripes.pad(wblock, rblock, self.rblocks, Padding::Filler);
     }
 }

@@ -26,7 +26,9 @@ pub use files::{Created, complete};
 #[cfg(not(loom))]
 pub use flusher::{Flusher, Layout, Round};
 #[cfg(not(loom))]
-pub use service::{Failure, Pump, Service, Work};
+pub use service::{Pump, Service, Work};
 #[cfg(not(loom))]
-pub use set::{ShadowSet, Standing, Survey, member_bytes, open, random, shape, survey};
-pub use tickets::{Tickets, Waited};
+pub use set::{ShadowSet, Standing, Survey, member_bytes, open, random, survey};
+pub use tickets::Tickets;
+#[cfg(loom)]
+pub use tickets::Waited;

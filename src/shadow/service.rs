@@ -5,6 +5,7 @@
 //! it only for that, some microseconds each time.
 //!
 //! States    `running --[stop]--> stopped clean`, `running --[a write or sync fails]--> failed`
+#![forbid(unsafe_code)]
 
 use super::flusher::{Flusher, Round};
 use super::io::{FileIndex, Members, TransferError};
@@ -260,8 +261,8 @@ fn of_transfer(error: TransferError, members: &dyn Members) -> Failure {
 
 /// A failed rewrite of a superblock, as the failure of its member.
 fn into_failure(error: Error) -> Failure {
-    match error {
-        Error::Io { path, source, .. } => Failure { path, source: Arc::new(source) },
-        other => Failure { path: PathBuf::new(), source: Arc::new(io::Error::other(other)) },
+    if let Error::Io { path, source, .. } = error {
+        return Failure { path, source: Arc::new(source) };
     }
+    Failure { path: PathBuf::new(), source: Arc::new(io::Error::other(error)) }
 }

@@ -13,6 +13,7 @@
 //! - G4  The limit of sequences is raised, durably, before a sequence at or above the old one is
 //!   handed out, and each open starts at the old limit: no sequence is ever used twice, also
 //!   where a crash left records behind and no header.
+#![forbid(unsafe_code)]
 
 use super::files;
 use super::io::{FileIndex, Members, ShadowFile, ShadowFiles};

@@ -13,6 +13,7 @@
 //!   The lock orders `complete` before the waiter's return.
 //!
 //! Checked by: `loom-tests/tests/tickets.rs` (T1, E3).
+#![forbid(unsafe_code)]
 
 use crate::sync::{AcqRel, Acquire, AtomicU64, Condvar, Mutex, lock};
 

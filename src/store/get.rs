@@ -2,6 +2,7 @@
 //!
 //! A read writes nothing shared: the pin is the thread's own word, and the index and the record
 //! are only loaded from.
+#![forbid(unsafe_code)]
 
 use super::record::{Pin, Record};
 use super::{Inner, Store};

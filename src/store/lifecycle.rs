@@ -51,7 +51,6 @@ impl Store {
     ///
     /// [`Error::ShadowFailed`]: it is not known what of the last writes is durable. The store is
     /// closed all the same. [`Error::Closed`], [`Error::Forked`].
-    #[expect(clippy::needless_pass_by_value, reason = "a closed handle is of no use")]
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }

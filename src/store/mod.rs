@@ -1,7 +1,7 @@
 //! The public API: open, put, get, scan, close.
 //!
-//! States    `open --[close, or the last clone dropped]--> closed`, and `open --[the shadow fails]-->
-//! failed --> closed`. A failed store reads on and refuses writes; a closed one reads nothing.
+//! States    `open --[close, or the last clone dropped]--> closed`, and on the way there
+//! `open --[the shadow fails]--> failed`. A failed store reads on and refuses writes; a closed one reads nothing.
 //!
 //! Invariants
 //! - C1  A put that finds the store open after it has pinned is flushed by `close`: `close` first
@@ -18,6 +18,7 @@ mod scan;
 mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod write;
 
 pub use lifecycle::Binding;
 pub use options::{Condition, DeleteOptions, PutOptions};

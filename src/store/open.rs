@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Inner, IoSide, Limits, Status, Store};
-use crate::clock::{Clock, SystemClock, wall_us};
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, OnDamage, Plan, Shadow};
 use crate::error::{Error, Result};
 use crate::format::{SUPERBLOCK_AREA_BYTES, StoreId, StoreKey};

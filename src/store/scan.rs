@@ -37,7 +37,7 @@ impl Store {
     }
 }
 
-impl<'s> Scan<'s> {
+impl Scan<'_> {
     /// Notes the records of the next segment. `None`: there is none, or the store was closed.
     fn refill(&mut self) -> Option<()> {
         let cursor = self.cursor.take().filter(|_| self.inner.is_readable())?;

@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use super::Store;
+use crate::config::HugePages;
 use crate::region::State;
+use crate::shadow::Service;
 use crate::shadow::io::IoCounts;
 use crate::unit::RBLOCK_BYTES;
-use crate::upkeep::LoadReport;
-use crate::{HugePages, Rejected};
+use crate::upkeep::{LoadReport, Rejected};
 use std::path::PathBuf;
 
 /// Figures of a store at one moment; each on its own, not all of the same instant.
@@ -23,8 +24,12 @@ pub struct Stats {
     pub data_size_bytes: u64,
     /// Bytes of the index: segments, spare ones, and the directory.
     pub index_bytes: u64,
-    /// Segments of the index.
+    /// Segments of the index, 16 KiB each.
     pub index_segments: u64,
+    /// Segments that were split into two because they were full.
+    pub index_splits: u64,
+    /// Segments that were rebuilt because too many of their entries were removed ones.
+    pub index_rebuilds: u64,
     /// Wblocks that are free.
     pub free_wblocks: u64,
     /// Wblocks by state.
@@ -96,6 +101,8 @@ impl Store {
             data_size_bytes: geometry.region_bytes(),
             index_bytes: keyspace.index().bytes(),
             index_segments: keyspace.index().segments(),
+            index_splits: keyspace.index().splits(),
+            index_rebuilds: keyspace.index().rebuilds(),
             free_wblocks: keyspace.stripes().free_wblocks(),
             wblocks: self.wblock_counts(),
             stripes: geometry.stripes,
@@ -111,7 +118,7 @@ impl Store {
 
     /// Whether anything is wrong with the store.
     pub fn health(&self) -> Health {
-        if let Some(failure) = self.inner.shadow.as_ref().and_then(|shadow| shadow.failure()) {
+        if let Some(failure) = self.inner.shadow.as_ref().and_then(Service::failure) {
             return Health::ShadowFailed { path: failure.path, reason: failure.source.to_string() };
         }
         match self.inner.report.damaged() {
@@ -143,8 +150,8 @@ impl Store {
                 if stripes.wblock(wblock).state() != State::Open {
                     return None;
                 }
-                let (durable_wblock, durable_rblock) = io.durable(stripe);
-                let flushed = if durable_wblock == wblock.0 { durable_rblock } else { 0 };
+                let (oldest, durable_rblocks) = io.durable(stripe);
+                let flushed = if oldest == wblock.0 { durable_rblocks } else { 0 };
                 // A cut pads to a sector: what is flushed may be ahead of what is reserved.
                 Some(u64::from(position.saturating_sub(flushed) * RBLOCK_BYTES))
             })

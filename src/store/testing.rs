@@ -51,6 +51,10 @@ impl Harness {
     /// # Errors
     ///
     /// Those of [`Store::open`].
+    ///
+    /// # Panics
+    ///
+    /// Never: a store that was asked for without a thread has a pump.
     pub fn open_pumped(&self, config: Config, members: Arc<dyn Members>) -> Result<(Store, Pump)> {
         let (opening, set) = self.prepare(config, members)?;
         let (store, pump) = opening.with_shadow(set, None, false)?;

@@ -4,7 +4,8 @@
 //! - No other room names `std::sync::atomic` or `loom` (`tests/tidy.rs` checks it): an atomic
 //!   that loom cannot see is an ordering that no model checks.
 //! - `SeqCst` is not exported. Loom treats a `SeqCst` access as `AcqRel`, so a proof that leans on
-//!   one could not be checked; [`fence_seq_cst`] is modelled faithfully and is used instead.
+//!   one could not be checked. Where one total order is needed, a fence is, which loom models
+//!   faithfully; nothing here needs one today.
 //! - Epochs come through [`epoch`]: crossbeam's in a build; under loom a stand-in that reclaims
 //!   as early as the contract allows, so that a use after retirement is caught.
 
@@ -14,9 +15,8 @@ pub use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{
-            AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
-            AtomicUsize,
-            Ordering::{self, AcqRel, Acquire, Relaxed, Release},
+            AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
         },
     },
     thread,
@@ -24,13 +24,13 @@ pub use std::{
 
 #[cfg(loom)]
 pub use loom::{
+    cell::UnsafeCell as ModelCell,
     hint::spin_loop,
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{
-            AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
-            AtomicUsize,
-            Ordering::{self, AcqRel, Acquire, Relaxed, Release},
+            AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
         },
     },
     thread,
@@ -44,14 +44,6 @@ pub mod epoch;
 pub mod fork;
 
 pub use doorbell::Doorbell;
-
-/// A full fence, the one place where a store must not pass a later load.
-pub fn fence_seq_cst() {
-    #[cfg(not(loom))]
-    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-    #[cfg(loom)]
-    loom::sync::atomic::fence(loom::sync::atomic::Ordering::SeqCst);
-}
 
 /// A value alone on its cache lines: two lines, for the pair that prefetchers fetch together.
 #[derive(Debug, Default)]

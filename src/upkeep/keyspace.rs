@@ -11,7 +11,7 @@
 //! one may be negative, the sum is not, once writers are quiet.
 
 use crate::format::{RecordView, precedence};
-use crate::index::{Hash, Index, Place, Records};
+use crate::index::{Hash, Index, Occupied, Place, Records};
 use crate::region::Stripes;
 use crate::sync::epoch::Guard;
 use crate::sync::{Arc, AtomicI64, CachePadded, Relaxed, prefetch};
@@ -90,11 +90,10 @@ impl Keyspace {
     /// The record at `location`, which the caller read from the index under `guard` (K1), or
     /// has just committed.
     #[inline]
-    pub fn view<'g>(&'g self, guard: &'g Guard, location: Location) -> RecordView<'g> {
-        let _pinned = guard;
+    pub fn view<'g>(&'g self, _guard: &'g Guard, location: Location) -> RecordView<'g> {
         let rblocks = self.stripes.rblocks_of(location);
         // SAFETY: (1) the index's edge, or the caller's own commit, orders the bytes before; (2)
-        // `guard` was taken before the index was read (K1) and outlives the slice.
+        // the guard was taken before the index was read (K1) and outlives the slice.
         let bytes = unsafe { self.stripes.region().bytes(location, rblocks) };
         record_view(bytes)
     }
@@ -179,27 +178,39 @@ impl Keyspace {
         let hash = self.hash(record.key());
         loop {
             match self.search(guard, hash, record.key())? {
-                Place::Vacant(vacant) => {
-                    if vacant.insert(location).is_ok() {
-                        self.count(stripe, Kind::Absent, Kind::of(Some(&record)));
-                        return Some(Admitted::New);
+                Place::Vacant(vacant) if vacant.insert(location).is_ok() => {
+                    self.count(stripe, Kind::Absent, Kind::of(Some(&record)));
+                    return Some(Admitted::New);
+                }
+                Place::Occupied(rival) => {
+                    if let Some(admitted) = self.contest(guard, stripe, (location, record), &rival)
+                    {
+                        return Some(admitted);
                     }
                 }
-                Place::Occupied(occupied) => {
-                    let rival_location = occupied.location();
-                    let rival = self.view(guard, rival_location);
-                    if precedence(&record, &rival).is_le() {
-                        self.bury(location, record.rblocks());
-                        return Some(Admitted::Older);
-                    }
-                    if occupied.replace(location).is_ok() {
-                        self.bury(rival_location, rival.rblocks());
-                        self.count(stripe, Kind::of(Some(&rival)), Kind::of(Some(&record)));
-                        return Some(Admitted::Replaced);
-                    }
-                }
+                Place::Vacant(_) => {}
             }
         }
+    }
+
+    /// Lets a record stand against the one in the index. `None`: the entry has changed.
+    fn contest(
+        &self,
+        guard: &Guard,
+        stripe: u32,
+        (location, record): (Location, RecordView<'_>),
+        entry: &Occupied<'_>,
+    ) -> Option<Admitted> {
+        let rival_location = entry.location();
+        let rival = self.view(guard, rival_location);
+        if precedence(&record, &rival).is_le() {
+            self.bury(location, record.rblocks());
+            return Some(Admitted::Older);
+        }
+        entry.replace(location).ok()?;
+        self.bury(rival_location, rival.rblocks());
+        self.count(stripe, Kind::of(Some(&rival)), Kind::of(Some(&record)));
+        Some(Admitted::Replaced)
     }
 
     /// Bytes of records that count, padding to rblocks included.

@@ -9,6 +9,6 @@ mod report;
 
 pub use cold_start::{LoadError, Source, load};
 pub use held::Held;
-pub use keyspace::{Admitted, Keyspace, Kind, is_live};
+pub use keyspace::{Keyspace, Kind, is_live};
 pub use probe::{Upkeep, pins_are_gone};
 pub use report::{LoadReport, Rejected};

@@ -4,6 +4,7 @@
 //! deferred work that runs only when every pin taken before it is gone. While the probe of some
 //! earlier tick has not run, some pin is at least that old. So readers need not note when they
 //! pinned, and what they pay for being observed is nothing.
+#![forbid(unsafe_code)]
 
 use crate::clock::Clock;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Doorbell, Mutex, Relaxed, epoch, lock, thread};

@@ -1,0 +1,119 @@
+#![cfg(loom)]
+//! Growth of the index: a split or a rebuild against readers and writers, and two of them at once.
+//!
+//! A segment has room for two entries here; the third insert splits it, or, if at most one entry
+//! is live, rebuilds it.
+
+#[path = "index_common/mod.rs"]
+mod index_common;
+
+use index_common::{Store, model, pin, thread};
+
+fn with_keys(keys: &[u64]) -> Store {
+    let store = Store::new();
+    for key in keys {
+        store.put(*key, 0);
+    }
+    store
+}
+
+#[test]
+fn a_reader_never_misses_a_present_key_and_never_goes_back_during_a_split() {
+    model(2, || {
+        let store = with_keys(&[0, 1]);
+        let writer = store.clone();
+        let thread = thread::spawn(move || {
+            writer.put(2, 0);
+            writer.put(0, 1);
+        });
+        let guard = pin();
+        let first = store.find(&guard, 0);
+        let second = store.find(&guard, 0);
+        assert!(first.is_some() && second >= first, "{second:?} after {first:?}");
+        drop(guard);
+        thread.join().unwrap();
+        assert_eq!(store.growths(), (1, 0));
+        assert_eq!(store.scan(), [0, 1, 2]);
+        assert_eq!(store.find(&pin(), 0), Some(1));
+    });
+}
+
+#[test]
+fn what_one_reader_has_seen_no_later_reader_misses() {
+    use loom::sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Release},
+    };
+    model(2, || {
+        let store = with_keys(&[0, 1]);
+        let seen = loom::sync::Arc::new(AtomicU64::new(0));
+        let (writer, reader, told) = (store.clone(), store.clone(), seen.clone());
+        let write = thread::spawn(move || {
+            writer.put(2, 0);
+            writer.put(2, 1);
+        });
+        let read = thread::spawn(move || {
+            let version = reader.find(&pin(), 2);
+            told.store(version.map_or(0, |version| version + 1), Release);
+        });
+        let before = seen.load(Acquire);
+        let version = store.find(&pin(), 2).map_or(0, |version| version + 1);
+        assert!(version >= before, "{version} after another saw {before}");
+        write.join().unwrap();
+        read.join().unwrap();
+    });
+}
+
+#[test]
+fn two_writers_that_split_one_segment_both_keep_their_keys() {
+    model(2, || {
+        let store = with_keys(&[0, 1]);
+        let other = store.clone();
+        let thread = thread::spawn(move || other.put(3, 0));
+        assert!(store.put(2, 0));
+        assert!(thread.join().unwrap());
+        assert_eq!(store.growths(), (1, 0), "published once");
+        assert_eq!(store.scan(), [0, 1, 2, 3]);
+        assert!((0..4).all(|key| store.find(&pin(), key) == Some(0)));
+    });
+}
+
+#[test]
+fn an_update_survives_a_split_that_runs_beside_it() {
+    model(3, || {
+        let store = with_keys(&[0, 1]);
+        let other = store.clone();
+        let thread = thread::spawn(move || other.put(2, 0));
+        assert_eq!(store.replace(0, 1), Some(0));
+        assert!(thread.join().unwrap());
+        assert_eq!(store.find(&pin(), 0), Some(1));
+        assert_eq!(store.scan(), [0, 1, 2]);
+    });
+}
+
+#[test]
+fn a_removal_survives_a_split_that_runs_beside_it() {
+    model(3, || {
+        let store = with_keys(&[0, 1]);
+        let other = store.clone();
+        let thread = thread::spawn(move || other.put(2, 0));
+        assert_eq!(store.remove(0), Some(0));
+        assert!(thread.join().unwrap());
+        assert_eq!(store.find(&pin(), 0), None);
+        assert_eq!(store.scan(), [1, 2]);
+    });
+}
+
+#[test]
+fn a_rebuild_keeps_what_is_live_and_two_inserters_of_one_key_still_meet() {
+    model(2, || {
+        let store = with_keys(&[0, 1]);
+        store.remove(1);
+        let other = store.clone();
+        let thread = thread::spawn(move || other.put(3, 0));
+        let here = store.put(3, 1);
+        assert!(here ^ thread.join().unwrap(), "new to one of them");
+        assert_eq!(store.scan(), [0, 3]);
+        assert_eq!(store.growths().0, 0);
+    });
+}

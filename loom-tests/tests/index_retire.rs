@@ -1,0 +1,65 @@
+#![cfg(loom)]
+//! Retirement of segments and of the directory's array, against readers that are pinned.
+//!
+//! The memory is marked when it is reclaimed, and every access asserts that it is not marked.
+
+#[path = "index_common/mod.rs"]
+mod index_common;
+
+use index_common::{Store, model, pin, thread};
+
+#[test]
+fn a_reader_never_meets_a_reclaimed_segment_or_array() {
+    model(3, || {
+        let store = Store::new();
+        store.put(0, 0);
+        store.put(1, 0);
+        let writer = store.clone();
+        let thread = thread::spawn(move || writer.put(2, 0));
+        assert_eq!(store.find(&pin(), 1), Some(0));
+        assert_eq!(store.find(&pin(), 1), Some(0));
+        thread.join().unwrap();
+    });
+}
+
+/// Rebuilds, one after the other: a chain of segments, each reclaimed before the next.
+#[test]
+fn a_reader_never_meets_a_reclaimed_segment_of_a_chain() {
+    model(2, || {
+        let store = Store::new();
+        store.put(0, 0);
+        let writer = store.clone();
+        let thread = thread::spawn(move || {
+            for version in 0..2 {
+                writer.put(1, 2 * version);
+                writer.remove(1);
+                writer.put(3, version);
+                writer.remove(3);
+            }
+        });
+        assert_eq!(store.find(&pin(), 0), Some(0));
+        thread.join().unwrap();
+        assert!(store.growths().1 >= 2);
+    });
+}
+
+/// One of them announces while the other has the right to install.
+#[test]
+fn two_installers_neither_lose_nor_retire_twice() {
+    model(2, || {
+        let store = Store::new();
+        for key in 0..3 {
+            store.put(key, 0); // lower half: 0 and 2; upper half: 1
+        }
+        store.put(3, 0); // upper half full too
+        store.remove(1);
+        store.remove(2);
+        let other = store.clone();
+        let thread = thread::spawn(move || other.put(1, 1));
+        store.put(2, 1);
+        assert_eq!(store.replace(2, 2), Some(1));
+        thread.join().unwrap();
+        assert_eq!(store.scan(), [0, 1, 2, 3]);
+        assert_eq!(store.growths(), (1, 2));
+    });
+}

@@ -1,0 +1,126 @@
+//! What the flusher asks of a stripe: how far it is handed out, how far it is complete, and to be
+//! cut there.
+//!
+//! A cut pads the open wblock to the end of the sector, so that what was reserved can be written
+//! once and for all while writers go on behind it (F2 of `shadow::flusher`).
+
+use super::open_word::OpenWord;
+use super::stripe::Stripes;
+use super::wblock::State;
+use crate::format::{CommitWord, Padding};
+use crate::sync::{Acquire, Relaxed};
+use crate::unit::{Location, SECTOR_RBLOCKS, WBLOCK_HEADER_RBLOCKS, WblockId};
+use std::num::NonZeroU32;
+
+/// How much of a stripe's open wblock a flush is to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Nothing was reserved since `flushed_rblock`.
+    Nothing,
+    /// Everything before this rblock, a sector's start; a marker of the flush ends there.
+    Until(u32),
+    /// The wblock is sealed: all of it.
+    Sealed,
+}
+
+/// What [`Stripes::walk`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// Every record before this rblock is committed.
+    pub complete: u32,
+    /// Where the last record, or the head of the last padding, ends.
+    pub data_end: u32,
+}
+
+impl Stripes {
+    /// Cuts the open wblock of `stripe` at a sector, so that what was reserved up to now can be
+    /// written and never again. Only the flusher calls this.
+    ///
+    /// `flushed_rblock` is where the last flush of `wblock` ended; the marker says `number`.
+    #[expect(clippy::cast_possible_truncation, reason = "positions are within the wblock")]
+    pub fn cut(&self, stripe: u32, wblock: WblockId, flushed_rblock: u32, number: u16) -> Cut {
+        let end = self.end();
+        let open = &self.open(stripe);
+        loop {
+            // ORDERING: Acquire, edge E2: the wblock's sequence is read below.
+            let seen = OpenWord(open.load(Acquire));
+            if seen.wblock() != wblock || seen.position() > end {
+                return Cut::Sealed;
+            }
+            let position = seen.position() as u32;
+            if position <= flushed_rblock.max(WBLOCK_HEADER_RBLOCKS) {
+                return Cut::Nothing;
+            }
+            if u64::from(position) == end {
+                if self.cross(stripe, seen) {
+                    return Cut::Sealed;
+                }
+                continue;
+            }
+            let padded = (position / SECTOR_RBLOCKS + 1) * SECTOR_RBLOCKS;
+            let word = OpenWord::new(wblock, u64::from(padded));
+            // ORDERING: Relaxed. The range is the flusher's by S1; what others commit before it is
+            // seen through E1. As an RMW it keeps the release sequence of E2 going.
+            if open.compare_exchange(seen.0, word.0, Relaxed, Relaxed).is_ok() {
+                let start_sector = (flushed_rblock / SECTOR_RBLOCKS) as u16;
+                let marker = Padding::FlushEnd { number, start_sector };
+                self.pad(wblock, position, padded - position, marker);
+                return Cut::Until(padded);
+            }
+        }
+    }
+
+    /// Length of the committed record at `location`. Unit: rblocks.
+    #[inline]
+    pub fn rblocks_of(&self, location: Location) -> u32 {
+        CommitWord::from_raw(self.region().committed(location)).rblocks().map_or(0, NonZeroU32::get)
+    }
+
+    /// Live rblocks of `wblock` (W3), as far as they are reserved.
+    pub fn live_rblocks(&self, wblock: WblockId) -> u64 {
+        let entry = self.wblock(wblock);
+        let reserved = match entry.state() {
+            State::Free => return 0,
+            // A wblock that is opened next to its release is not any stripe's newest yet.
+            State::Open => (0..self.geometry().stripes)
+                .find_map(|stripe| self.open_rblocks(stripe).filter(|(open, _)| *open == wblock))
+                .map_or(WBLOCK_HEADER_RBLOCKS, |(_, position)| position),
+            State::Sealed | State::Used => self.geometry().wblock_rblocks(),
+        };
+        u64::from(reserved.saturating_sub(WBLOCK_HEADER_RBLOCKS + entry.dead_rblocks()))
+    }
+
+    /// The wblock that `stripe` has open, or had last. Only the flusher calls this.
+    pub fn newest(&self, stripe: u32) -> Option<WblockId> {
+        // ORDERING: Acquire, edge E2: `previous` of what this names is read by the caller.
+        OpenWord(self.open(stripe).load(Acquire)).opened()
+    }
+
+    /// Rblocks that `stripe` has handed out in its open wblock, header included.
+    pub fn open_rblocks(&self, stripe: u32) -> Option<(WblockId, u32)> {
+        // ORDERING: Relaxed. A figure for statistics.
+        let seen = OpenWord(self.open(stripe).load(Relaxed));
+        let position = seen.position().min(self.end());
+        seen.opened().zip(u32::try_from(position).ok())
+    }
+
+    /// Walks commit words from `from` to at most `until`, as far as the wblock is complete.
+    pub fn walk(&self, wblock: WblockId, from: u32, until: u32) -> Walk {
+        let geometry = self.geometry();
+        let sequence = self.wblock(wblock).sequence();
+        let mut walk = Walk { complete: from, data_end: from };
+        while walk.complete < until {
+            let word = self.region().committed(geometry.location(wblock, walk.complete));
+            let word = CommitWord::from_raw(word);
+            if !word.is_of(self.identity().store_key, sequence) {
+                break;
+            }
+            let Some(rblocks) = word.rblocks() else { break };
+            // Of a padding only the head matters.
+            let matters = if word.is_padding() { 1 } else { rblocks.get() };
+            walk.data_end = walk.complete + matters;
+            walk.complete += rblocks.get();
+        }
+        walk
+    }
+}

@@ -1,0 +1,349 @@
+//! The one loop behind put, delete and update: look up, judge, append, publish.
+//!
+//! Each turn looks the key up and judges what is there: the condition, then the version. The record
+//! is written before it is published, so a lost race for the index entry costs a look-up, and a
+//! second copy of the record only if its version does not win over the new rival.
+//!
+//! Invariants
+//! - P1  The version published is above that of the record it replaces, or wins by the total order
+//!   of `format::precedence` where the caller chose the version: reads of a key never go back.
+//! - P2  A judgement holds at the moment of publication: the compare-and-swap succeeds only if the
+//!   entry is the one that was judged. (A location cannot have been reused in between: the writer
+//!   is pinned since before it read it.)
+//! - P3  A committed record that was not published is buried, once.
+//!
+//! An unconditional put whose rival turns out newer is done: it took effect just before its rival
+//! and was overwritten. Both overlap in time, so that order is a linearization.
+#![forbid(unsafe_code)]
+
+use super::Inner;
+use super::options::Condition;
+use crate::error::{Error, Result};
+use crate::format::{
+    Checks, Flags, RECORD_HEADER_BYTES_MAX, Rank, RecordHead, RecordView, Seed, Shape, encode_head,
+};
+use crate::index::Place;
+use crate::region::{Purpose, Reservation};
+use crate::sync::epoch::{self, Guard};
+use crate::unit::{KEY_BYTES_MAX, Location, RBLOCK_BYTES, Version};
+use crate::upkeep::{Kind, is_live};
+
+/// What a writer wants of one key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Intent<'a> {
+    pub(super) key: &'a [u8],
+    /// None: a tombstone.
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) expires_at: Option<u64>,
+    pub(super) version: Option<Version>,
+    pub(super) condition: Condition,
+    /// The key must still be this very record: for `update`, which has read it.
+    pub(super) exactly: Option<Location>,
+}
+
+/// What the judgement of one turn says.
+enum Verdict {
+    /// Write the record with this version and publish it.
+    Write(Version),
+    /// Take the entry out of the index: a delete that nothing needs to remember.
+    Remove,
+    /// Nothing to do; this is the version that stands.
+    Done(Option<Version>),
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    /// The version that the key has by this write; none if nothing was written.
+    pub(super) version: Option<Version>,
+    /// A live record was there before.
+    pub(super) was_live: bool,
+}
+
+/// What pads a record to whole rblocks.
+const ZEROS: [u8; RBLOCK_BYTES as usize] = [0; RBLOCK_BYTES as usize];
+
+/// A record that is committed and waits for its publication (P3).
+struct Pending {
+    location: Location,
+    rblocks: u32,
+    version: Version,
+}
+
+/// What one turn of the loop found.
+struct Found<'g> {
+    place: Place<'g>,
+    current: Option<RecordView<'g>>,
+    is_live: bool,
+}
+
+/// Where a writer is: its pin and the stripe that it writes to.
+struct Site<'g> {
+    guard: &'g Guard,
+    stripe: u32,
+}
+
+/// How one turn of the loop ended.
+enum Turn {
+    Over(Written),
+    /// The entry has changed since it was judged: look again.
+    Again,
+}
+
+impl Inner {
+    /// Checks what can be told without looking the key up.
+    #[inline]
+    fn check(&self, intent: &Intent<'_>) -> Result<()> {
+        if intent.key.is_empty() {
+            return Err(Error::EmptyKey);
+        }
+        if intent.key.len() > KEY_BYTES_MAX {
+            return Err(Error::KeyTooLong);
+        }
+        let value_bytes = intent.value.map_or(0, <[u8]>::len);
+        let size = (RECORD_HEADER_BYTES_MAX + intent.key.len() + value_bytes) as u64;
+        let limit = match intent.value {
+            Some(_) => self.limits.max_record_bytes,
+            // A record that was let in can be deleted, whatever the limit is today.
+            None => u64::from(self.keyspace.stripes().geometry().room_bytes()),
+        };
+        if size > limit {
+            return Err(Error::RecordTooLarge { size, limit });
+        }
+        Ok(())
+    }
+
+    /// Writes `intent`: the loop of this file's header.
+    pub(super) fn write(&self, intent: &Intent<'_>) -> Result<Written> {
+        self.check(intent)?;
+        let guard = epoch::pin();
+        self.check_writable()?;
+        let site = Site { guard: &guard, stripe: self.stripe() };
+        let hash = self.keyspace.hash(intent.key);
+        let mut pending = None;
+        let result = loop {
+            let Some(place) = self.keyspace.search(&guard, hash, intent.key) else {
+                break Err(Error::OutOfSpace);
+            };
+            let current = location(&place).map(|at| self.keyspace.view(&guard, at));
+            let is_live = current.is_some_and(|view| is_live(&view, || self.clock.coarse_us()));
+            match self.turn(&site, intent, &Found { place, current, is_live }, &mut pending) {
+                Ok(Turn::Over(written)) => break Ok(written),
+                Ok(Turn::Again) => {}
+                Err(refused) => break Err(refused),
+            }
+        };
+        // P3: what was published is no longer pending.
+        if let Some(pending) = pending {
+            self.keyspace.bury(pending.location, pending.rblocks);
+        }
+        result
+    }
+
+    /// One turn: judges what was found, and publishes.
+    #[inline]
+    fn turn(
+        &self,
+        site: &Site<'_>,
+        intent: &Intent<'_>,
+        found: &Found<'_>,
+        pending: &mut Option<Pending>,
+    ) -> Result<Turn> {
+        let was_live = found.is_live;
+        if let Some(lost) = pending.as_ref().filter(|pending| pending.has_lost(intent, found)) {
+            return Ok(Turn::Over(Written { version: Some(lost.version), was_live }));
+        }
+        if intent.exactly.is_some() && intent.exactly != location(&found.place) {
+            return Err(Error::ConditionFailed);
+        }
+        let version = match self.judge(intent, found.current.as_ref(), was_live)? {
+            Verdict::Done(version) => return Ok(Turn::Over(Written { version, was_live })),
+            Verdict::Remove if self.remove(site, found) => {
+                return Ok(Turn::Over(Written { version: None, was_live }));
+            }
+            Verdict::Remove => return Ok(Turn::Again),
+            Verdict::Write(version) => version,
+        };
+        let ready = match pending.take() {
+            Some(ready) if ready.serves(intent, version, found.current.as_ref()) => ready,
+            outdated => {
+                if let Some(outdated) = outdated {
+                    self.keyspace.bury(outdated.location, outdated.rblocks);
+                }
+                self.append(site, intent, version).ok_or(Error::OutOfSpace)?
+            }
+        };
+        if self.publish(site, &ready, intent, found) {
+            return Ok(Turn::Over(Written { version: Some(ready.version), was_live }));
+        }
+        *pending = Some(ready);
+        Ok(Turn::Again)
+    }
+
+    /// What is to be done, given what is there.
+    fn judge(
+        &self,
+        intent: &Intent<'_>,
+        current: Option<&RecordView<'_>>,
+        is_live: bool,
+    ) -> Result<Verdict> {
+        let holds = match intent.condition {
+            Condition::Always => true,
+            Condition::IfAbsent => !is_live,
+            Condition::IfPresent => is_live,
+            Condition::IfVersion(version) => {
+                is_live && current.is_some_and(|current| current.version() == version)
+            }
+        };
+        if !holds {
+            return Err(Error::ConditionFailed);
+        }
+        if let Some(version) = intent.version {
+            return Self::judge_version(intent, version, current);
+        }
+        if intent.value.is_none() && !is_live {
+            // Absent, deleted or expired: what there is of the key is dead already.
+            return Ok(Verdict::Done(None));
+        }
+        if intent.value.is_none() && !self.keyspace.stripes().identity().has_shadow {
+            return Ok(Verdict::Remove);
+        }
+        let now = self.clock.coarse_us();
+        let Some(current) = current else { return Ok(Verdict::Write(now.into())) };
+        match u64::from(current.version()).checked_add(1) {
+            Some(next) => Ok(Verdict::Write(now.max(next).into())),
+            None => Err(Error::VersionConflict { current: current.version() }),
+        }
+    }
+
+    /// A version of the caller's: it wins, stands already, or loses.
+    fn judge_version(
+        intent: &Intent<'_>,
+        version: Version,
+        current: Option<&RecordView<'_>>,
+    ) -> Result<Verdict> {
+        let Some(current) = current else { return Ok(Verdict::Write(version)) };
+        let ours = Rank {
+            version,
+            tombstone: intent.value.is_none(),
+            expires_at: intent.expires_at,
+            value: intent.value.unwrap_or_default(),
+        };
+        match ours.cmp(&current.rank()) {
+            std::cmp::Ordering::Greater => Ok(Verdict::Write(version)),
+            std::cmp::Ordering::Equal => Ok(Verdict::Done(Some(version))),
+            std::cmp::Ordering::Less => Err(Error::VersionConflict { current: current.version() }),
+        }
+    }
+
+    /// Reserves, fills and commits a record. `None`: no space.
+    fn append(&self, site: &Site<'_>, intent: &Intent<'_>, version: Version) -> Option<Pending> {
+        let value = intent.value.unwrap_or_default();
+        let shape = Shape::new(intent.key.len(), value.len(), intent.expires_at.is_some());
+        let purpose = if intent.value.is_some() { Purpose::Put } else { Purpose::Delete };
+        let stripes = self.keyspace.stripes();
+        let mut space = stripes.reserve(site.guard, site.stripe, shape.rblocks, purpose)?;
+        let tombstone = if intent.value.is_some() { Flags::NONE } else { Flags::TOMBSTONE };
+        let head = RecordHead { version, expires_at: intent.expires_at, flags: tombstone };
+        self.fill(&mut space, &shape, &head, (intent.key, value));
+        let location = space.commit();
+        Some(Pending { location, rblocks: shape.rblocks, version })
+    }
+
+    #[inline]
+    fn fill(
+        &self,
+        space: &mut Reservation<'_>,
+        shape: &Shape,
+        head: &RecordHead,
+        (key, value): (&[u8], &[u8]),
+    ) {
+        let identity = self.keyspace.stripes().identity();
+        let checks = if identity.has_shadow {
+            let seed = Seed::new(identity.store_key, space.location(), space.word());
+            Checks::compute(seed, head, shape, key, value)
+        } else {
+            Checks::NONE
+        };
+        let (bytes, used) = encode_head(shape, head, checks);
+        let value_at = shape.header_bytes + key.len();
+        space.fill(8, bytes.get(8..used).unwrap_or_default());
+        space.fill(shape.header_bytes, key);
+        space.fill(value_at, value);
+        space.fill(value_at + value.len(), ZEROS.get(..shape.pad).unwrap_or_default());
+    }
+
+    /// Swaps the committed record in. False: the entry has changed since it was judged (P2).
+    #[inline]
+    fn publish(
+        &self,
+        site: &Site<'_>,
+        ready: &Pending,
+        intent: &Intent<'_>,
+        found: &Found<'_>,
+    ) -> bool {
+        let published = match &found.place {
+            Place::Vacant(vacant) => vacant.insert(ready.location),
+            Place::Occupied(occupied) => occupied.replace(ready.location),
+        };
+        if published.is_err() {
+            return false;
+        }
+        let after = if intent.value.is_some() { Kind::Value } else { Kind::Tombstone };
+        self.succeed(site, found, after);
+        true
+    }
+
+    /// Takes the entry out of the index. False: it has changed since it was judged (P2).
+    fn remove(&self, site: &Site<'_>, found: &Found<'_>) -> bool {
+        let Place::Occupied(occupied) = &found.place else { return true };
+        let removed = occupied.remove().is_ok();
+        if removed {
+            self.succeed(site, found, Kind::Absent);
+        }
+        removed
+    }
+
+    /// After a publication: buries the record that was replaced, and counts.
+    #[inline]
+    fn succeed(&self, site: &Site<'_>, found: &Found<'_>, after: Kind) {
+        if let (Some(old), Some(current)) = (location(&found.place), &found.current) {
+            self.keyspace.bury(old, current.rblocks());
+        }
+        self.keyspace.count(site.stripe, Kind::of(found.current.as_ref()), after);
+    }
+}
+
+impl Intent<'_> {
+    fn is_plain_put(&self) -> bool {
+        self.value.is_some() && self.version.is_none() && self.condition == Condition::Always
+    }
+}
+
+impl Pending {
+    /// True if a newer record has come in meanwhile: the put is over, see the file's header.
+    fn has_lost(&self, intent: &Intent<'_>, found: &Found<'_>) -> bool {
+        let is_older = |current: &RecordView<'_>| current.version() > self.version;
+        intent.is_plain_put() && found.current.as_ref().is_some_and(is_older)
+    }
+
+    /// True if this record may still be published: P1 holds over `current`.
+    fn serves(
+        &self,
+        intent: &Intent<'_>,
+        version: Version,
+        current: Option<&RecordView<'_>>,
+    ) -> bool {
+        match intent.version {
+            Some(_) => self.version == version,
+            None => current.is_none_or(|current| self.version > current.version()),
+        }
+    }
+}
+
+fn location(place: &Place<'_>) -> Option<Location> {
+    match place {
+        Place::Occupied(occupied) => Some(occupied.location()),
+        Place::Vacant(_) => None,
+    }
+}
