@@ -5,10 +5,19 @@ use super::io::{OpenError, ShadowFile};
 use super::set::member_bytes;
 use crate::config::Shadow;
 use crate::error::{Error, Result};
+use crate::sync::thread;
 use crate::unit::Geometry;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a lock is waited for. The kernel takes a killed process's ring apart, and with it the
+/// files registered there and their locks, only after the process is gone: some 100 to 700 ms here.
+/// Who restarts a service at once must not be told that another store has its shadow.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Name of the shadow file of `stripe` in its directory.
 pub fn file_name(stripe: u32) -> String {
@@ -27,7 +36,13 @@ pub(super) fn open_existing(shadow: &Shadow, direct: bool) -> Result<Vec<ShadowF
 }
 
 fn open_one(path: &Path, direct: bool) -> Result<ShadowFile> {
-    ShadowFile::open(path, direct).map_err(|error| explain(error, path))
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match ShadowFile::open(path, direct) {
+            Err(OpenError::Locked) if Instant::now() < deadline => thread::sleep(LOCK_PAUSE),
+            opened => return opened.map_err(|error| explain(error, path)),
+        }
+    }
 }
 
 fn explain(error: OpenError, path: &Path) -> Error {
