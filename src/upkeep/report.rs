@@ -46,7 +46,8 @@ pub struct Rejected {
     pub lost_places: u64,
     /// Records with a feature that this version does not know.
     pub unsupported: u64,
-    /// Damaged paddings; no record is lost by one.
+    /// Damaged places that look like paddings. No record is lost by a damaged padding, but one
+    /// flipped bit makes a record look like one: so they count as damage.
     pub paddings: u64,
     /// Wblocks with a damaged header.
     pub damaged_wblocks: u64,
@@ -61,11 +62,12 @@ pub struct Rejected {
 impl LoadReport {
     /// Places that were durable once and cannot be read.
     pub fn damaged(&self) -> u64 {
-        let Rejected { lost_values, lost_places, unsupported, .. } = self.rejected;
+        let Rejected { lost_values, lost_places, unsupported, paddings, .. } = self.rejected;
         let Rejected { damaged_wblocks, foreign_wblocks, .. } = self.rejected;
         lost_values
             + lost_places
             + unsupported
+            + paddings
             + damaged_wblocks
             + foreign_wblocks
             + self.truncated_shadows
