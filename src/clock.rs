@@ -18,6 +18,10 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn coarse_us(&self) -> u64;
     /// The time now.
     fn precise_us(&self) -> u64;
+    /// Moves the clock on to `floor_us` if it is behind it. Called at open, before the clock is
+    /// told to anybody.
+    fn not_below(&self, floor_us: u64);
+
     /// Called now and then by a background thread, to make up for time spent suspended.
     fn refresh(&self) {}
 }
@@ -26,7 +30,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub struct SystemClock {
     /// Wall time less boot time, at open.
-    wall_less_boot_us: u64,
+    wall_less_boot_us: AtomicU64,
     /// Wall time less monotonic time, which stands still while the machine is suspended.
     wall_less_monotonic_us: AtomicU64,
 }
@@ -35,6 +39,7 @@ impl SystemClock {
     /// Starts at the wall clock, or at `floor_us` if that is later.
     pub fn new(floor_us: u64) -> Self {
         let wall_less_boot_us = wall_us().max(floor_us).wrapping_sub(read_us(libc::CLOCK_BOOTTIME));
+        let wall_less_boot_us = AtomicU64::new(wall_less_boot_us);
         let clock = Self { wall_less_boot_us, wall_less_monotonic_us: AtomicU64::new(0) };
         clock.refresh();
         clock
@@ -50,12 +55,22 @@ impl Clock for SystemClock {
     }
 
     fn precise_us(&self) -> u64 {
-        self.wall_less_boot_us.wrapping_add(read_us(libc::CLOCK_BOOTTIME))
+        // ORDERING: Relaxed. An offset, changed only during open.
+        let offset = self.wall_less_boot_us.load(Relaxed);
+        offset.wrapping_add(read_us(libc::CLOCK_BOOTTIME))
+    }
+
+    fn not_below(&self, floor_us: u64) {
+        let behind = floor_us.saturating_sub(self.precise_us());
+        // ORDERING: Relaxed. The opening thread alone has the clock.
+        self.wall_less_boot_us.fetch_add(behind, Relaxed);
+        self.refresh();
     }
 
     fn refresh(&self) {
         let suspended = read_us(libc::CLOCK_BOOTTIME).wrapping_sub(read_us(libc::CLOCK_MONOTONIC));
-        let offset = self.wall_less_boot_us.wrapping_add(suspended);
+        // ORDERING: Relaxed, as in `precise_us`.
+        let offset = self.wall_less_boot_us.load(Relaxed).wrapping_add(suspended);
         // ORDERING: Relaxed, as above.
         let before = self.wall_less_monotonic_us.load(Relaxed);
         // The two readings are a moment apart: only a real suspension moves the offset.
@@ -111,6 +126,11 @@ impl Clock for ManualClock {
     fn precise_us(&self) -> u64 {
         self.coarse_us()
     }
+
+    fn not_below(&self, floor_us: u64) {
+        // ORDERING: Relaxed, as above.
+        self.0.fetch_max(floor_us, Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -132,5 +152,10 @@ mod tests {
     fn starts_at_the_floor_when_the_wall_clock_is_behind_it() {
         let floor = wall_us() + 3_600_000_000;
         assert!(SystemClock::new(floor).precise_us() >= floor);
+        let clock = SystemClock::new(0);
+        clock.not_below(floor);
+        assert!(clock.precise_us() >= floor && clock.coarse_us() + 1_000_000 >= floor);
+        clock.not_below(0);
+        assert!(clock.precise_us() < floor + 60_000_000, "never moved back, nor on again");
     }
 }

@@ -172,6 +172,8 @@ impl Opening {
         let OpenedIo { mut io, ring_refused } = opened;
         let counters = Arc::new(IoCounters::default());
         let mut report = self.load(&ready.keyspace, &mut *io, &counters, &*members)?;
+        // What a run without a clean end wrote down of its time: what expired before is dead.
+        clock.not_below(report.clock_floor);
         report.was_clean = set.was_clean();
         report.rejected.superblock_copies = set.damaged_copies();
         if self.plan.on_damage == OnDamage::Refuse && report.damaged() > 0 {
@@ -216,7 +218,9 @@ impl Opening {
     }
 
     pub(super) fn clock(&self, floor_us: u64) -> Arc<dyn Clock> {
-        self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new(floor_us)))
+        let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new(floor_us)));
+        clock.not_below(floor_us);
+        clock
     }
 
     fn map(&self) -> Result<Region> {
