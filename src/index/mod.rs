@@ -26,9 +26,9 @@ mod segment;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use api::{Index, Occupied, Place};
 #[cfg(loom)]
-pub use api::{IndexFull, Vacant};
+pub use api::Vacant;
+pub use api::{Index, IndexFull, Occupied, Place};
 #[cfg(loom)]
 pub use entry::Changed;
 pub use entry::Hash;

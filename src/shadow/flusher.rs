@@ -70,7 +70,7 @@ pub struct Flusher {
     /// Sealed wblocks whose last byte is written: used, once their file is synced.
     finished: Vec<WblockId>,
     completed: u64,
-    /// Per stripe: the oldest wblock not wholly durable (high half), its durable rblocks (low half).
+    /// Per stripe: the oldest wblock not wholly durable (high half), and its durable rblocks.
     durable: Arc<[AtomicU64]>,
 }
 

@@ -1,12 +1,17 @@
 //! The public API: open, put, get, scan, close.
 //!
-//! States    `open --[close, or the last clone dropped]--> closed`, and on the way there
-//! `open --[the shadow fails]--> failed`. A failed store reads on and refuses writes; a closed one reads nothing.
+//! States
+//! ```text
+//! open --[close, or the last clone dropped]--> closed
+//! open --[the shadow fails]--> failed --[close]--> closed
+//! ```
+//! A failed store reads on and refuses writes; a closed one reads nothing.
 //!
 //! Invariants
 //! - C1  A put that finds the store open after it has pinned is flushed by `close`: `close` first
 //!   turns the status, then waits for the pins taken before, then flushes.
 //! - C2  The region lives until the last clone, record and scan of the store is gone.
+#![forbid(unsafe_code)]
 
 mod get;
 mod lifecycle;

@@ -100,17 +100,8 @@ impl Inner {
         if intent.key.len() > KEY_BYTES_MAX {
             return Err(Error::KeyTooLong);
         }
-        let value_bytes = intent.value.map_or(0, <[u8]>::len);
-        let size = (RECORD_HEADER_BYTES_MAX + intent.key.len() + value_bytes) as u64;
-        let limit = match intent.value {
-            Some(_) => self.limits.max_record_bytes,
-            // A record that was let in can be deleted, whatever the limit is today.
-            None => u64::from(self.keyspace.stripes().geometry().room_bytes()),
-        };
-        if size > limit {
-            return Err(Error::RecordTooLarge { size, limit });
-        }
-        Ok(())
+        // A record that was let in can be deleted, whatever the limit is today.
+        intent.value.map_or(Ok(()), |_| fits(intent, self.limits.max_record_bytes))
     }
 
     /// Writes `intent`: the loop of this file's header.
@@ -122,9 +113,18 @@ impl Inner {
         let hash = self.keyspace.hash(intent.key);
         let mut pending = None;
         let result = loop {
-            let Some(place) = self.keyspace.search(&guard, hash, intent.key) else {
-                break Err(Error::OutOfSpace);
+            let place = if intent.is_plain_delete() {
+                match self.keyspace.search_present(&guard, hash, intent.key) {
+                    // An absent key needs no entry: its delete must not make the index grow.
+                    Ok(None) => {
+                        break self.judge(intent, None, false).map(|_nothing| Written::NOTHING);
+                    }
+                    found => found.ok().flatten(),
+                }
+            } else {
+                self.keyspace.search(&guard, hash, intent.key)
             };
+            let Some(place) = place else { break Err(Error::OutOfSpace) };
             let current = location(&place).map(|at| self.keyspace.view(&guard, at));
             let is_live = current.is_some_and(|view| is_live(&view, || self.clock.coarse_us()));
             match self.turn(&site, intent, &Found { place, current, is_live }, &mut pending) {
@@ -182,6 +182,20 @@ impl Inner {
 
     /// What is to be done, given what is there.
     fn judge(
+        &self,
+        intent: &Intent<'_>,
+        current: Option<&RecordView<'_>>,
+        is_live: bool,
+    ) -> Result<Verdict> {
+        let verdict = self.judge_condition(intent, current, is_live)?;
+        if intent.value.is_none() && matches!(verdict, Verdict::Write(_)) {
+            // Only a version makes a delete write where no wblock could ever have held the key.
+            fits(intent, u64::from(self.keyspace.stripes().geometry().room_bytes()))?;
+        }
+        Ok(verdict)
+    }
+
+    fn judge_condition(
         &self,
         intent: &Intent<'_>,
         current: Option<&RecordView<'_>>,
@@ -314,7 +328,15 @@ impl Inner {
     }
 }
 
+impl Written {
+    const NOTHING: Self = Self { version: None, was_live: false };
+}
+
 impl Intent<'_> {
+    fn is_plain_delete(&self) -> bool {
+        self.value.is_none() && self.version.is_none()
+    }
+
     fn is_plain_put(&self) -> bool {
         self.value.is_some() && self.version.is_none() && self.condition == Condition::Always
     }
@@ -339,6 +361,14 @@ impl Pending {
             None => current.is_none_or(|current| self.version > current.version()),
         }
     }
+}
+
+/// Whether the record would be within `limit` bytes.
+#[inline]
+fn fits(intent: &Intent<'_>, limit: u64) -> Result<()> {
+    let value_bytes = intent.value.map_or(0, <[u8]>::len);
+    let size = (RECORD_HEADER_BYTES_MAX + intent.key.len() + value_bytes) as u64;
+    if size > limit { Err(Error::RecordTooLarge { size, limit }) } else { Ok(()) }
 }
 
 fn location(place: &Place<'_>) -> Option<Location> {

@@ -11,7 +11,7 @@
 //! one may be negative, the sum is not, once writers are quiet.
 
 use crate::format::{RecordView, precedence};
-use crate::index::{Hash, Index, Occupied, Place, Records};
+use crate::index::{Hash, Index, IndexFull, Occupied, Place, Records};
 use crate::region::Stripes;
 use crate::sync::epoch::Guard;
 use crate::sync::{Arc, AtomicI64, CachePadded, Relaxed, prefetch};
@@ -128,6 +128,23 @@ impl Keyspace {
         if let Some(location) = self.index.find(guard, hash, |_| true) {
             prefetch(self.stripes.region().pointer(location).as_ptr());
         }
+    }
+
+    /// The entry of `key`, if it has one, for a writer that makes none.
+    ///
+    /// # Errors
+    ///
+    /// The entry is in a segment that is being replaced, and the index can grow no more.
+    pub fn search_present<'g>(
+        &'g self,
+        guard: &'g Guard,
+        hash: Hash,
+        key: &[u8],
+    ) -> Result<Option<Place<'g>>, IndexFull> {
+        let is_key = |location| self.view(guard, location).key() == key;
+        let hasher = Hasher { keyspace: self, guard };
+        let found = self.index.search_occupied(guard, &hasher, hash, is_key)?;
+        Ok(found.map(Place::Occupied))
     }
 
     /// Takes the record at `location` out of the live bytes of its wblock.
