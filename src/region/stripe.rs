@@ -227,6 +227,9 @@ impl Stripes {
             // ORDERING: Acquire, edge E2: `install` below reads what this names.
             let seen = OpenWord(open.load(Acquire));
             if seen.position() + u64::from(rblocks) <= end {
+                if self.is_kept_back(purpose) {
+                    return None;
+                }
                 // ORDERING: Acquire, edge E2, pairs with `install`.
                 let got = OpenWord(open.fetch_add(u64::from(rblocks), Acquire));
                 if got.position() + u64::from(rblocks) <= end {
@@ -282,6 +285,15 @@ impl Stripes {
             Purpose::Put => u64::from(self.identity.kept_back),
             Purpose::Delete => 0,
         }
+    }
+
+    /// True if deletes have begun to use the kept-back wblocks: what is open may be one of them,
+    /// and puts that filled it would leave no space to the deletes that come.
+    #[inline]
+    fn is_kept_back(&self, purpose: Purpose) -> bool {
+        // ORDERING: Relaxed. Puts stop soon enough; a line that is written once a wblock.
+        let free = self.free_count.load(Relaxed);
+        purpose == Purpose::Put && free < u64::from(self.identity.kept_back)
     }
 
     /// True if a wblock could be taken just now.
