@@ -62,6 +62,7 @@ pub(crate) struct Inner {
     io: Option<IoSide>,
     upkeep: Upkeep,
     report: LoadReport,
+    notices: Vec<String>,
     cores: Vec<usize>,
 }
 
@@ -105,6 +106,8 @@ struct IoSide {
     counters: Arc<IoCounters>,
     durable: Arc<[AtomicU64]>,
     ring_refused: Option<String>,
+    /// Every member is written past the page cache.
+    is_direct: bool,
 }
 
 impl IoSide {

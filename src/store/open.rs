@@ -194,7 +194,8 @@ impl Opening {
         let flusher =
             Flusher::new(stripes, io, Arc::clone(&tickets), Arc::clone(&counters), layout);
         let ring_refused = ring_refused.map(|error| error.to_string());
-        let io = IoSide { counters, durable: flusher.durable(), ring_refused };
+        let is_direct = (0..members.count()).all(|file| members.is_direct(FileIndex(file)));
+        let io = IoSide { counters, durable: flusher.durable(), ring_refused, is_direct };
         let floor = Arc::clone(&clock);
         let work = shadow::Work {
             flusher,
@@ -298,6 +299,32 @@ impl Opening {
         self.cores.last().copied().filter(|_| self.plan.pin_cores && self.cores.len() > 1)
     }
 
+    /// What was asked for and is not so, or has its price.
+    fn notices(&self, stripes: &Stripes, io: Option<&IoSide>) -> Vec<String> {
+        let mut notices = Vec::new();
+        let (count, cores) = (stripes.geometry().stripes, self.cores.len());
+        if count as usize > cores {
+            notices.push(format!("{count} stripes share {cores} cores: some stripes share one"));
+        }
+        let pages = stripes.region().huge_pages();
+        if pages != self.plan.huge_pages {
+            notices.push(format!(
+                "the region has {pages:?} huge pages, not {:?}: too few are reserved in \
+                 vm.nr_hugepages",
+                self.plan.huge_pages
+            ));
+        }
+        let Some(io) = io else { return notices };
+        if let Some(reason) = &io.ring_refused {
+            notices
+                .push(format!("io_uring is refused ({reason}): the shadow is written by pwrite"));
+        }
+        if self.plan.direct_files && !io.is_direct {
+            notices.push("the shadow's file system has no direct I/O: files are buffered".into());
+        }
+        notices
+    }
+
     fn start(
         self,
         ready: Ready,
@@ -309,6 +336,7 @@ impl Opening {
             Error::Io { op: "start a thread for", path: Path::new("upkeep").into(), source }
         })?;
         let (shadow, io) = shadow.unzip();
+        let notices = self.notices(&ready.stripes, io.as_ref());
         let limits = Limits {
             max_record_bytes: u64::from(self.plan.record_bytes_max),
             default_ttl: self.plan.default_ttl,
@@ -326,6 +354,7 @@ impl Opening {
             io,
             upkeep,
             report,
+            notices,
             cores: self.cores,
         };
         Ok(Store { inner: Arc::new(inner) })

@@ -46,6 +46,9 @@ pub struct Stats {
     pub io: Option<IoCounts>,
     /// Why `io_uring` is not used, where it was refused.
     pub ring_refused: Option<String>,
+    /// What the configuration asked for and the machine could not give, or gives at a price; each
+    /// a sentence for an operator. Empty on most machines.
+    pub notices: Vec<String>,
     /// The pages that the region was given.
     pub huge_pages: HugePages,
     /// What the cold start found.
@@ -111,6 +114,7 @@ impl Store {
             unflushed_bytes: self.unflushed_bytes(),
             io: inner.io.as_ref().map(|io| io.counters.counts()),
             ring_refused: inner.io.as_ref().and_then(|io| io.ring_refused.clone()),
+            notices: inner.notices.clone(),
             huge_pages: keyspace.stripes().region().huge_pages(),
             load: inner.report.clone(),
         }
