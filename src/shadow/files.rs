@@ -9,12 +9,14 @@ use crate::sync::thread;
 use crate::unit::Geometry;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a lock is waited for. The kernel takes a killed process's ring apart, and with it the
-/// files registered there and their locks, only after the process is gone: some 100 to 700 ms here.
-/// Who restarts a service at once must not be told that another store has its shadow.
+/// How long the lock of a process that is gone is waited for. The kernel takes a killed process's
+/// ring apart, and with it the files registered there and their locks, only after the process is
+/// gone: some 100 to 700 ms here. Who restarts a service at once must not be told that another
+/// store has its shadow; who opens one that is in use is told so at once.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
@@ -39,10 +41,34 @@ fn open_one(path: &Path, direct: bool) -> Result<ShadowFile> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         match ShadowFile::open(path, direct) {
-            Err(OpenError::Locked) if Instant::now() < deadline => thread::sleep(LOCK_PAUSE),
+            Err(OpenError::Locked) if Instant::now() < deadline && is_owner_gone(path) => {
+                thread::sleep(LOCK_PAUSE);
+            }
             opened => return opened.map_err(|error| explain(error, path)),
         }
     }
+}
+
+/// True if the process that took the lock on `path` has ended, as far as the system tells.
+fn is_owner_gone(path: &Path) -> bool {
+    let Ok(metadata) = fs::metadata(path) else { return false };
+    let (device, inode) = (metadata.dev(), metadata.ino());
+    let place = format!("{:02x}:{:02x}:{inode}", libc::major(device), libc::minor(device));
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    // 1: FLOCK  ADVISORY  WRITE 4711 08:01:123456 0 EOF
+    let owner = locks.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip_while(|field| *field != "FLOCK").skip(3);
+        let owner = fields.next()?;
+        (fields.next()? == place).then(|| owner.to_owned())
+    });
+    let Some(owner) = owner else {
+        // Let go between the try and the look.
+        return true;
+    };
+    let status = fs::read_to_string(format!("/proc/{owner}/stat")).unwrap_or_default();
+    // The state follows the name, which may hold anything, in parentheses.
+    let state = status.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    matches!(state, None | Some('Z' | 'X'))
 }
 
 fn explain(error: OpenError, path: &Path) -> Error {
