@@ -12,8 +12,9 @@
 //!   is pinned since before it read it.)
 //! - P3  A committed record that was not published is buried, once.
 //!
-//! An unconditional put whose rival turns out newer is done: it took effect just before its rival
-//! and was overwritten. Both overlap in time, so that order is a linearization.
+//! An unconditional put whose rival turns out newer is not done, although it could be said to have
+//! taken effect just before its rival: a third write in between may bear the very version that it
+//! would answer, and no two writes of a key may (invariant 2 of the store).
 #![forbid(unsafe_code)]
 
 use super::Inner;
@@ -150,9 +151,6 @@ impl Inner {
         pending: &mut Option<Pending>,
     ) -> Result<Turn> {
         let was_live = found.is_live;
-        if let Some(lost) = pending.as_ref().filter(|pending| pending.has_lost(intent, found)) {
-            return Ok(Turn::Over(Written { version: Some(lost.version), was_live }));
-        }
         if intent.exactly.is_some() && intent.exactly != location(&found.place) {
             return Err(Error::ConditionFailed);
         }
@@ -336,19 +334,9 @@ impl Intent<'_> {
     fn is_plain_delete(&self) -> bool {
         self.value.is_none() && self.version.is_none()
     }
-
-    fn is_plain_put(&self) -> bool {
-        self.value.is_some() && self.version.is_none() && self.condition == Condition::Always
-    }
 }
 
 impl Pending {
-    /// True if a newer record has come in meanwhile: the put is over, see the file's header.
-    fn has_lost(&self, intent: &Intent<'_>, found: &Found<'_>) -> bool {
-        let is_older = |current: &RecordView<'_>| current.version() > self.version;
-        intent.is_plain_put() && found.current.as_ref().is_some_and(is_older)
-    }
-
     /// True if this record may still be published: P1 holds over `current`.
     fn serves(
         &self,
