@@ -80,6 +80,24 @@ impl ShadowSet {
         self.standings.iter().filter(|standing| standing.is_repaired).count() as u64
     }
 
+    /// Members that end before their last wblock does, whether or not that one is in use: what
+    /// was cut off may have held anything.
+    ///
+    /// # Errors
+    ///
+    /// The system's, as [`Error::Io`].
+    pub fn truncated(&self) -> Result<u64> {
+        let mut truncated = 0;
+        for (file, standing) in (0..).map(FileIndex).zip(&self.standings) {
+            let bytes = self.members.bytes(file).map_err(|source| {
+                let path = self.members.path(file).to_owned();
+                Error::Io { op: "size", path, source }
+            })?;
+            truncated += u64::from(bytes < member_bytes(standing.superblock.geometry));
+        }
+        Ok(truncated)
+    }
+
     /// The first sequence of this run (G4).
     pub fn first_sequence(&self) -> Sequence {
         let limit = |standing: &Standing| standing.superblock.sequence_limit;

@@ -175,6 +175,7 @@ impl Opening {
         // What a run without a clean end wrote down of its time: what expired before is dead.
         clock.not_below(report.clock_floor);
         report.was_clean = set.was_clean();
+        report.truncated_shadows = set.truncated()?;
         report.rejected.superblock_copies = set.damaged_copies();
         if self.plan.on_damage == OnDamage::Refuse && report.damaged() > 0 {
             let path = members.path(FileIndex(0)).to_owned();

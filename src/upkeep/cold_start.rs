@@ -23,11 +23,10 @@ use crate::format::{
 };
 use crate::region::{State, Stripes};
 use crate::shadow::io::{
-    BlockIo, Buffer, Direction, FileIndex, IoCounters, Missing, Transfer, TransferError, Transfers,
+    BlockIo, Buffer, Direction, FileIndex, IoCounters, Transfer, TransferError, Transfers,
 };
 use crate::sync::{Mutex, epoch, lock, thread};
 use crate::unit::{RBLOCK_BYTES, SECTOR_BYTES, WBLOCK_HEADER_RBLOCKS, WblockId};
-use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
@@ -82,8 +81,8 @@ impl From<TransferError> for LoadError {
 pub fn load(keyspace: &Keyspace, source: &mut Source<'_>) -> Result<LoadReport, LoadError> {
     let started = Instant::now();
     let mut report = LoadReport::default();
-    let missing = read_headers(keyspace.stripes(), source)?;
-    let found = sort_wblocks(keyspace.stripes(), &missing, &mut report);
+    read_headers(keyspace.stripes(), source)?;
+    let found = sort_wblocks(keyspace.stripes(), &mut report);
     let shared = Shared { keyspace, report: Mutex::new(report), is_full: Mutex::new(false) };
     let total = found.len() as u64 * u64::from(keyspace.stripes().geometry().wblock_bytes);
     // A few batches wait at most: the reader is paced by the walkers.
@@ -119,11 +118,12 @@ struct Clock {
 }
 
 /// Reads the first sector of every wblock to its place in the region.
-fn read_headers(stripes: &Stripes, source: &mut Source<'_>) -> Result<Vec<Missing>, TransferError> {
+fn read_headers(stripes: &Stripes, source: &mut Source<'_>) -> Result<(), TransferError> {
     let first = source.first_wblock_bytes;
     let mut jobs =
         stripes.wblocks().map(|(wblock, _)| read_of(stripes, first, wblock, (0, SECTOR_BYTES)));
-    Transfers::new(READ_BYTES, IN_FLIGHT).run(source.io, &mut jobs, source.counters)
+    // What a short shadow lacks stays zero, and reads as free.
+    Transfers::new(READ_BYTES, IN_FLIGHT).run(source.io, &mut jobs, source.counters).map(|_| ())
 }
 
 /// A read of `bytes` bytes of `wblock`, from byte `from` on, to their place in the region.
@@ -148,15 +148,8 @@ fn read_of(
 }
 
 /// Looks at the headers: frees what is free, returns what is to be loaded.
-fn sort_wblocks(
-    stripes: &Stripes,
-    missing: &[Missing],
-    report: &mut LoadReport,
-) -> Vec<(WblockId, WblockHeader)> {
+fn sort_wblocks(stripes: &Stripes, report: &mut LoadReport) -> Vec<(WblockId, WblockHeader)> {
     let geometry = stripes.geometry();
-    // A shadow that ends early lacks its last wblocks, as a whole or from some byte on.
-    let cut_short: BTreeSet<u32> = missing.iter().map(|missing| missing.file.0).collect();
-    report.truncated_shadows = cut_short.len() as u64;
     let mut found = Vec::new();
     for (wblock, entry) in stripes.wblocks() {
         let home = WblockHome {
