@@ -1,9 +1,9 @@
-#![cfg(loom)]
 //! Entries of the index: inserts, removals and updates of one key against each other and against
 //! a reader, within one segment.
 //!
 //! One loom cell stands for the bytes of each record, so that a reader that learns a location
 //! before the bytes are its to see is reported as a race.
+#![cfg(loom)]
 
 #[path = "index_common/mod.rs"]
 mod index_common;

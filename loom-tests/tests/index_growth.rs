@@ -1,13 +1,13 @@
-#![cfg(loom)]
 //! Growth of the index: a split or a rebuild against readers and writers, and two of them at once.
 //!
 //! A segment has room for two entries here; the third insert splits it, or, if at most one entry
 //! is live, rebuilds it.
+#![cfg(loom)]
 
 #[path = "index_common/mod.rs"]
 mod index_common;
 
-use index_common::{Store, model, pin, thread};
+use index_common::{ELSEWHERE, Store, model, pin, thread};
 
 fn with_keys(keys: &[u64]) -> Store {
     let store = Store::new();
@@ -85,6 +85,7 @@ fn an_update_survives_a_split_that_runs_beside_it() {
         let other = store.clone();
         let thread = thread::spawn(move || other.put(2, 0));
         assert_eq!(store.replace(0, 1), Some(0));
+        assert_eq!(store.find(&pin(), 0), Some(1));
         assert!(thread.join().unwrap());
         assert_eq!(store.find(&pin(), 0), Some(1));
         assert_eq!(store.scan(), [0, 1, 2]);
@@ -115,5 +116,35 @@ fn a_rebuild_keeps_what_is_live_and_two_inserters_of_one_key_still_meet() {
         assert!(here ^ thread.join().unwrap(), "new to one of them");
         assert_eq!(store.scan(), [0, 3]);
         assert_eq!(store.growths().0, 0);
+    });
+}
+
+/// The bytes that an updater wrote reach a reader by way of the thread that split the segment.
+#[test]
+fn a_splitting_thread_passes_on_the_bytes_of_the_records() {
+    model(2, || {
+        let store = with_keys(&[0, 1]);
+        let (updater, splitter) = (store.clone(), store.clone());
+        let guard = pin();
+        let update = thread::spawn(move || updater.replace(0, 1));
+        let split = thread::spawn(move || splitter.put(2, 0));
+        assert!(store.find(&guard, 0).is_some());
+        drop(guard);
+        update.join().unwrap();
+        split.join().unwrap();
+    });
+}
+
+/// A key that is absent from the frozen segment, and present in its successor.
+#[test]
+fn an_empty_slot_of_a_frozen_segment_decides_nothing() {
+    model(2, || {
+        let store = with_keys(&[0, 1]);
+        let other = store.clone();
+        let thread = thread::spawn(move || other.put(2, 0));
+        assert!(store.put(ELSEWHERE, 0));
+        assert_eq!(store.find(&pin(), ELSEWHERE), Some(0));
+        thread.join().unwrap();
+        assert_eq!(store.scan(), [0, 1, 2, ELSEWHERE]);
     });
 }

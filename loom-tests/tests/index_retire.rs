@@ -1,7 +1,7 @@
-#![cfg(loom)]
 //! Retirement of segments and of the directory's array, against readers that are pinned.
 //!
 //! The memory is marked when it is reclaimed, and every access asserts that it is not marked.
+#![cfg(loom)]
 
 #[path = "index_common/mod.rs"]
 mod index_common;
@@ -61,5 +61,57 @@ fn two_installers_neither_lose_nor_retire_twice() {
         thread.join().unwrap();
         assert_eq!(store.scan(), [0, 1, 2, 3]);
         assert_eq!(store.growths(), (1, 2));
+    });
+}
+
+/// A rebuild leaves the array as it is: the slot alone says where the new segment is.
+#[test]
+fn a_slot_passes_on_the_contents_of_its_segment() {
+    model(3, || {
+        let store = Store::new();
+        store.put(0, 0);
+        store.put(1, 0);
+        store.remove(1);
+        let writer = store.clone();
+        let guard = pin();
+        let thread = thread::spawn(move || writer.put(3, 0));
+        assert_eq!(store.find(&guard, 0), Some(0));
+        drop(guard);
+        thread.join().unwrap();
+        assert_eq!(store.growths(), (0, 1));
+    });
+}
+
+/// Key 4 needs two splits in a row; whoever helps with the first may install it after the second.
+#[test]
+fn segments_may_be_installed_in_any_order() {
+    model(2, || {
+        let store = Store::new();
+        store.put(0, 0);
+        store.put(2, 0);
+        let other = store.clone();
+        let thread = thread::spawn(move || other.replace(0, 1));
+        store.put(4, 0);
+        thread.join().unwrap();
+        assert_eq!(store.scan(), [0, 2, 4]);
+        assert_eq!(store.find(&pin(), 0), Some(1));
+        assert_eq!(store.find(&pin(), 4), Some(0));
+    });
+}
+
+/// Both double the array, or one does for both.
+#[test]
+fn an_installer_sees_what_the_last_one_did() {
+    model(2, || {
+        let store = Store::new();
+        for key in 0..4 {
+            store.put(key, 0);
+        }
+        let other = store.clone();
+        let thread = thread::spawn(move || other.put(4, 0));
+        store.put(5, 0);
+        thread.join().unwrap();
+        assert_eq!(store.scan(), [0, 1, 2, 3, 4, 5]);
+        assert!((0..6).all(|key| store.find(&pin(), key) == Some(0)));
     });
 }

@@ -280,6 +280,9 @@ impl Directory {
             // ORDERING: as above.
             let segment = slot.load(Relaxed);
             if let Some(at) = NonNull::new(segment).filter(|_| segment != before) {
+                #[cfg(loom)]
+                // SAFETY: (1).
+                assert!(unsafe { at.as_ref() }.successors().is_none(), "D5: all is installed");
                 // SAFETY: (1); slots that name one segment are neighbours.
                 unsafe { Segment::clear(at) };
             }

@@ -43,9 +43,10 @@ pub const WINDOW: u32 = 16;
 #[cfg(not(loom))]
 const STEPS: u64 = 16;
 
-/// Under loom a third insert must grow the segment.
+/// Under loom the third insert of one home bucket must grow the segment, and still leave an EMPTY
+/// slot for other keys.
 #[cfg(loom)]
-pub const BUCKETS: u32 = 2;
+pub const BUCKETS: u32 = 3;
 /// See [`BUCKETS`].
 #[cfg(loom)]
 pub const BUCKET_SLOTS: usize = 1;

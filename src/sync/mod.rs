@@ -42,6 +42,8 @@ mod doorbell;
 pub mod epoch;
 #[cfg(not(loom))]
 pub mod fork;
+#[cfg(not(loom))]
+pub mod memory;
 
 pub use doorbell::Doorbell;
 

@@ -10,8 +10,10 @@ use std::ops::Deref;
 pub use brindle::sync::epoch::{Guard, pin};
 pub use loom::thread;
 
-/// Keys in a model; the segment of a model has room for two.
-pub const KEYS: u64 = 4;
+/// Keys in a model. A segment has room for two of the first six.
+pub const KEYS: u64 = 7;
+/// A key with another home bucket, which is EMPTY when the others' are full.
+pub const ELSEWHERE: u64 = 6;
 const VERSIONS: u64 = 4;
 
 /// Runs `body` under loom with `preemptions`.
@@ -33,9 +35,11 @@ fn version_of(location: Location) -> u64 {
     (location.0 - 1) % VERSIONS
 }
 
-/// Keys 0 and 2 go to the lower half of a split, 1 and 3 to the upper half.
+/// Keys 0, 2 and 4 go to the lower half of a first split, the others to the upper half; of these
+/// halves 2 and 3 go to the upper part of the next one. All tags differ.
 fn hash(key: u64) -> Hash {
-    Hash((key % 2) << 63 | (key / 2) << 62)
+    let home = if key == ELSEWHERE { u64::from(u32::MAX) } else { 0 };
+    Hash((key % 2) << 63 | (key / 2 % 2) << 62 | (key / 4) << 61 | (key + 1) << 44 | home)
 }
 
 struct Keys;
@@ -49,13 +53,16 @@ impl Records for Keys {
 /// An index and the bytes of its records.
 pub struct Inner {
     index: Index,
-    bytes: Vec<UnsafeCell<u64>>,
+    bytes: Arc<Bytes>,
 }
 
+/// One cell for the bytes of each record; 0 once they may be reused.
+struct Bytes(Vec<UnsafeCell<u64>>);
+
 // SAFETY: what the model checks: loom reports an unordered access to a cell.
-unsafe impl Sync for Inner {}
+unsafe impl Sync for Bytes {}
 // SAFETY: as above.
-unsafe impl Send for Inner {}
+unsafe impl Send for Bytes {}
 
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
@@ -70,27 +77,39 @@ impl Deref for Store {
 impl Store {
     pub fn new() -> Self {
         let bytes = (0..KEYS * VERSIONS).map(|_| UnsafeCell::new(0)).collect();
+        let bytes = Arc::new(Bytes(bytes));
         Self(Arc::new(Inner { index: Index::new(0).unwrap(), bytes }))
     }
 }
 
-impl Inner {
+impl Bytes {
     fn cell(&self, at: Location) -> &UnsafeCell<u64> {
-        self.bytes.get(usize::try_from(at.0 - 1).unwrap()).unwrap()
+        self.0.get(usize::try_from(at.0 - 1).unwrap()).unwrap()
+    }
+}
+
+impl Inner {
+    /// Lets the bytes of a replaced record be reused, after every guard that may read them.
+    fn retire(&self, guard: &Guard, at: Location) {
+        let bytes = Arc::clone(&self.bytes);
+        // SAFETY: the index does not name it any more: the property under test.
+        let reuse = move || bytes.cell(at).with_mut(|bytes| unsafe { *bytes = 0 });
+        // SAFETY: as above.
+        unsafe { guard.defer_unchecked(reuse) };
     }
 
     /// Writes the record; each version of each key is written once in a model.
     fn write(&self, key: u64, version: u64) -> Location {
         let at = location(key, version);
         // SAFETY: the property under test; loom fails the model if it does not hold.
-        self.cell(at).with_mut(|bytes| unsafe { *bytes = at.0 });
+        self.bytes.cell(at).with_mut(|bytes| unsafe { *bytes = at.0 });
         at
     }
 
     /// Reads the record's bytes, and returns whether it is one of `key`.
     fn is_key(&self, key: u64, at: Location) -> bool {
         // SAFETY: the property under test; loom fails the model if it does not hold.
-        let bytes = self.cell(at).with(|bytes| unsafe { *bytes });
+        let bytes = self.bytes.cell(at).with(|bytes| unsafe { *bytes });
         assert_eq!(bytes, at.0, "the record was written before it was found");
         key_of(at) == key
     }
@@ -119,6 +138,7 @@ impl Inner {
             let is_key = |at| self.is_key(key, at);
             let place = self.index.search_occupied(&guard, &Keys, hash(key), is_key).unwrap()?;
             if place.replace(new).is_ok() {
+                self.retire(&guard, place.location());
                 return Some(version_of(place.location()));
             }
         }
