@@ -23,6 +23,12 @@ stripe|src/region/stripe.rs|                    self.pad_rest(got);|
 stripe|src/region/stripe.rs|        // Another thread was first. The sequence is lost, which costs nothing.\n        self.release(fresh);|
 tickets|src/shadow/tickets.rs|self.requested.fetch_add(1, AcqRel)|self.requested.fetch_add(1, crate::sync::Relaxed)
 tickets|src/shadow/tickets.rs|self.requested.load(Acquire)|self.requested.load(crate::sync::Relaxed)
+index_entry|src/index/entry.rs|Word(self.0.load(Acquire))|Word(self.0.load(crate::sync::Relaxed))
+index_entry|src/index/entry.rs|.compare_exchange(from.0, to.0, Release, Relaxed)|.compare_exchange(from.0, to.0, Relaxed, Relaxed)
+index_growth|src/index/segment.rs|self.successors.load(Acquire)|self.successors.load(crate::sync::Relaxed)
+index_growth|src/index/segment.rs|.compare_exchange(ptr::null_mut(), new, Release, Acquire)|.compare_exchange(ptr::null_mut(), new, crate::sync::Relaxed, Acquire)
+index_retire|src/index/directory.rs|.slot(x).load(Acquire)|.slot(x).load(crate::sync::Relaxed)
+index_retire|src/index/directory.rs|slot.store(child.as_ptr(), Release)|slot.store(child.as_ptr(), crate::sync::Relaxed)
 TABLE
 }
 
