@@ -59,6 +59,11 @@ impl Store {
     /// call began, each at its own moment.
     pub fn get_many(&self, keys: &[impl AsRef<[u8]>]) -> Vec<Option<Record<'_>>> {
         let mut records = Vec::with_capacity(keys.len());
+        // The prefetches look into memory that a forked child does not have.
+        if !self.inner.is_readable() {
+            records.resize_with(keys.len(), || None);
+            return records;
+        }
         for group in keys.chunks(GROUP) {
             let guard = epoch::pin();
             let mut hashes = [Hash(0); GROUP];
@@ -84,8 +89,10 @@ impl Store {
     /// A hint: the index line of `key` will be wanted soon, while a request is still being parsed,
     /// for instance.
     pub fn prefetch(&self, key: impl AsRef<[u8]>) {
-        let hash = self.inner.keyspace.hash(key.as_ref());
-        self.inner.keyspace.index().prefetch(&epoch::pin(), hash);
+        if self.inner.is_readable() {
+            let hash = self.inner.keyspace.hash(key.as_ref());
+            self.inner.keyspace.index().prefetch(&epoch::pin(), hash);
+        }
     }
 
     /// Records that `get` would find, expired ones included until they are swept. Costs a few

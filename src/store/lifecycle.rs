@@ -5,10 +5,11 @@ use super::{Inner, Store, status};
 use crate::error::{Error, Result};
 use crate::shadow::Service;
 use crate::sync::core::{self, Mask};
-use crate::sync::fork;
+use crate::sync::{Arc, fork};
 use crate::upkeep::pins_are_gone;
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 /// How long `close` waits for calls in flight before it flushes without them.
@@ -144,6 +145,17 @@ impl Inner {
         pins_are_gone(CLOSE_PATIENCE);
         self.upkeep.stop();
         self.shadow.as_ref().map_or(Ok(()), Service::stop)
+    }
+}
+
+impl Drop for Store {
+    #[inline]
+    fn drop(&mut self) {
+        if self.inner.forks != fork::count() {
+            // Left to the end of the forked child: the index cannot be taken apart there, for the
+            // memory that it lies in is the parent's alone.
+            let _left = ManuallyDrop::new(Arc::clone(&self.inner));
+        }
     }
 }
 
