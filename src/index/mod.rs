@@ -26,13 +26,13 @@ mod segment;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-#[cfg(loom)]
+#[cfg(any(loom, test))]
 pub use api::Vacant;
 pub use api::{Index, IndexFull, Occupied, Place};
-#[cfg(loom)]
+#[cfg(any(loom, test))]
 pub use entry::Changed;
 pub use entry::Hash;
 pub use growth::Records;
-#[cfg(loom)]
+#[cfg(any(loom, test))]
 pub use scan::SlotRef;
 pub use scan::{ScanCursor, SlotState};

@@ -6,9 +6,9 @@
 use super::{Changed, Hash, Index, IndexFull, Place, Records, ScanCursor, SlotState};
 use crate::config::HugePages;
 use crate::sync::epoch::{Guard, pin};
+use crate::sync::{AtomicBool, Relaxed};
 use crate::unit::Location;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Versions of a key lie next to each other.
 const VERSIONS: u64 = 1 << 8;
