@@ -1,0 +1,69 @@
+//! Why a command could not run, and how it ended if it could.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Why a command could not run. Damage is none of these: it is a finding.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// A file, directory or device refused.
+    #[error("cannot {op} {path}")]
+    File { op: &'static str, path: PathBuf, source: io::Error },
+    /// Something else than a shadow.
+    #[error("{path} is not a shadow but {found}: name a shadow directory, file or device")]
+    NotAShadow { path: PathBuf, found: String },
+    /// A shadow of which no superblock verifies.
+    #[error("{path} cannot be read: {found}; restore it from a copy")]
+    Unreadable { path: PathBuf, found: String },
+    /// A shadow of a version of the format to come.
+    #[error("{path} has format version {version}: read it with the build that wrote it")]
+    NewerFormat { path: PathBuf, version: u32 },
+    /// Shadows that do not belong together have no winners in common.
+    #[error("{path} {what}: name shadows of one store, or one file alone")]
+    Mixed { path: PathBuf, what: String },
+    /// The text that is imported cannot be read on.
+    #[error("cannot read {path} behind line {line}; the lines before are stored")]
+    Input { path: PathBuf, line: u64, source: io::Error },
+    /// The engine refused.
+    #[error("cannot {op}")]
+    Engine { op: &'static str, source: Box<dyn Error + Send + Sync> },
+    /// The store is full.
+    #[error(
+        "the store of {data_size} is full at line {line}: the {put} records before are stored; \
+         import into a new directory with a `--data-size` of more than that"
+    )]
+    Full { data_size: String, line: u64, put: u64, source: Box<dyn Error + Send + Sync> },
+    /// What was asked for contradicts itself, beyond what the parser of arguments sees.
+    #[error("{0}")]
+    Usage(String),
+    /// Standard output refused.
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+}
+
+impl Failure {
+    /// Whoever read our output had enough of it.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// How a command that could run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Done, and nothing is wrong.
+    Good,
+    /// `verify` found damage; `get` found no such key.
+    Bad,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Good => Self::SUCCESS,
+            Outcome::Bad => Self::from(1),
+        }
+    }
+}

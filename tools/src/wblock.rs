@@ -1,0 +1,221 @@
+//! One wblock at a time: read, judged, and read again if a live store may be writing it.
+//!
+//! A read of a wblock that is being written sees a part of it. What does not verify is therefore
+//! read again, up to three times, unless the shadow is closed or two readings agree. What then is
+//! torn was never durable, whoever left it so. What is rotten in two readings alike is rot: a later
+//! flush starts only when the earlier one is durable, so the second reading had it whole if anybody
+//! ever could. Readings that never agree are of a wblock in flux: no damage is said of it.
+
+use crate::error::Failure;
+use crate::shadow::{Member, RETRIES, RETRY_PAUSE};
+use brindle::format::{
+    CommitWord, Damage, DamageCause, DamageKind, HeaderState, Location, RBLOCK_BYTES, RecordView,
+    SECTOR_BYTES, StoreKey, WblockHeader, WblockHome, WblockPlace, WblockScan, scan_wblock,
+};
+use std::io;
+use std::thread;
+
+/// What a wblock turned out to be.
+#[derive(Debug)]
+pub(crate) enum Wblock<'r> {
+    /// Never written, or struck out.
+    Free,
+    /// Of another store or place.
+    Foreign(WblockHeader),
+    /// Neither copy of the header verifies.
+    Damaged,
+    /// The file ends before it.
+    Missing,
+    /// The device refused.
+    Refused(io::Error),
+    /// Read and walked.
+    Read(Walked<'r>),
+}
+
+/// A wblock that was walked.
+#[derive(Debug)]
+pub(crate) struct Walked<'r> {
+    image: &'r [u8],
+    rblocks: &'r [u32],
+    first_location: Location,
+    pub(crate) header: WblockHeader,
+    pub(crate) damaged_copy: bool,
+    pub(crate) scan: WblockScan,
+    /// The damage was not the same in two readings: it is being written.
+    pub(crate) in_flux: bool,
+}
+
+/// Reads wblocks into one buffer.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    image: Vec<u8>,
+    rblocks: Vec<u32>,
+}
+
+/// What one reading met.
+enum Once {
+    Free,
+    Foreign(WblockHeader),
+    Damaged,
+    Walked(Seen),
+}
+
+/// What one reading saw of a wblock with a header.
+struct Seen {
+    header: WblockHeader,
+    damaged_copy: bool,
+    scan: WblockScan,
+    /// Header before and behind the reading were the same.
+    is_steady: bool,
+}
+
+impl Seen {
+    /// Another reading would see the same: all is whole, two readings agree, or nobody writes.
+    fn is_known(&self, before: Option<&WblockScan>, member: &Member) -> bool {
+        let is_whole = self.scan.damage.is_empty() && !self.damaged_copy;
+        let is_same = is_whole || before == Some(&self.scan);
+        self.is_steady && (is_same || member.is_closed_now())
+    }
+}
+
+impl Reader {
+    /// What the header of the wblock at `place` says, with no look at what is behind it.
+    pub(crate) fn header(&mut self, member: &Member, place: u32) -> io::Result<HeaderState> {
+        self.image.resize(SECTOR_BYTES as usize, 0);
+        let read = member.read_at(&mut self.image, member.offset_of(place))?;
+        Ok(WblockHeader::decode(self.image.get(..read).unwrap_or_default(), &home(member, place)))
+    }
+
+    /// Reads and walks the wblock at `place`.
+    pub(crate) fn load(&mut self, member: &Member, place: u32) -> Wblock<'_> {
+        if member.offset_of(place) >= member.bytes {
+            return Wblock::Missing;
+        }
+        let mut before: Option<WblockScan> = None;
+        let mut attempt = 0;
+        loop {
+            let is_last = attempt == RETRIES;
+            let is_settled = || is_last || member.is_closed_now();
+            match self.read_once(member, place) {
+                Err(error) => return Wblock::Refused(error),
+                Ok(Once::Free) => return Wblock::Free,
+                Ok(Once::Damaged) if is_settled() => return Wblock::Damaged,
+                Ok(Once::Foreign(header)) if is_settled() => return Wblock::Foreign(header),
+                Ok(Once::Foreign(_) | Once::Damaged) => {}
+                Ok(Once::Walked(seen)) if is_last || seen.is_known(before.as_ref(), member) => {
+                    let in_flux = !seen.is_known(before.as_ref(), member);
+                    return self.walked(member, place, seen, in_flux);
+                }
+                Ok(Once::Walked(seen)) => before = Some(seen.scan),
+            }
+            attempt += 1;
+            thread::sleep(RETRY_PAUSE);
+        }
+    }
+
+    /// One reading.
+    fn read_once(&mut self, member: &Member, place: u32) -> io::Result<Once> {
+        let state = self.header(member, place)?;
+        let (header, damaged_copy) = match state {
+            HeaderState::Valid { header, damaged_copy } => (header, damaged_copy),
+            HeaderState::Free => return Ok(Once::Free),
+            HeaderState::Foreign(header) => return Ok(Once::Foreign(header)),
+            HeaderState::Damaged => return Ok(Once::Damaged),
+        };
+        self.image.clear(); // what is missing at the end of a short file reads as never written
+        self.image.resize(member.superblock.geometry.wblock_bytes as usize, 0);
+        member.read_at(&mut self.image, member.offset_of(place))?;
+        self.rblocks.clear();
+        let rblocks = &mut self.rblocks;
+        let scan = scan_wblock(&self.image, scanned_place(member, &header), |rblock, _| {
+            rblocks.push(rblock);
+        });
+        let mut sector = [0; SECTOR_BYTES as usize];
+        let read = member.read_at(&mut sector, member.offset_of(place))?;
+        let behind =
+            WblockHeader::decode(sector.get(..read).unwrap_or_default(), &home(member, place));
+        Ok(Once::Walked(Seen { header, damaged_copy, scan, is_steady: behind == state }))
+    }
+
+    fn walked(&self, member: &Member, place: u32, seen: Seen, in_flux: bool) -> Wblock<'_> {
+        let Seen { header, damaged_copy, scan, .. } = seen;
+        let first_location = member.superblock.geometry.location(member.wblock_at(place), 0);
+        let (image, rblocks) = (&*self.image, &*self.rblocks);
+        Wblock::Read(Walked { image, rblocks, first_location, header, damaged_copy, scan, in_flux })
+    }
+}
+
+impl<'r> Walked<'r> {
+    /// The records that verify, and where they are.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (Location, RecordView<'r>)> {
+        let (image, first) = (self.image, self.first_location);
+        self.rblocks
+            .iter()
+            .filter_map(move |rblock| Some((at(first, *rblock), view(image, *rblock)?)))
+    }
+
+    /// The records whose keys are lost: no older copy may come back as if it were current.
+    pub(crate) fn lost(&self) -> impl Iterator<Item = (Location, RecordView<'r>)> {
+        let (image, first) = (self.image, self.first_location);
+        let is_torn_somewhere = self.in_flux;
+        self.scan.damage.iter().filter_map(move |damage| {
+            let rblock = damage.key.filter(|_| counts(damage) && !is_torn_somewhere)?;
+            Some((at(first, rblock), view(image, rblock)?))
+        })
+    }
+
+    /// The record that `damage` names, if its key is known.
+    pub(crate) fn damaged_record(&self, damage: &Damage) -> Option<RecordView<'r>> {
+        view(self.image, damage.key?)
+    }
+}
+
+/// Was durable once: what the engine counts as lost, or damaged without a loss.
+pub(crate) fn counts(damage: &Damage) -> bool {
+    damage.kind == DamageKind::Rot || damage.cause == DamageCause::Unsupported
+}
+
+/// The record at `location`, read by itself. `bytes` is where it is read to.
+pub(crate) fn read_record<'b>(
+    member: &Member,
+    offset: u64,
+    bytes: &'b mut Vec<u8>,
+) -> Result<Option<RecordView<'b>>, Failure> {
+    let failed = |source| Failure::File { op: "read", path: member.path.clone(), source };
+    let mut word = [0; 8];
+    member.read_at(&mut word, offset).map_err(failed)?;
+    let Some(rblocks) = CommitWord::from_raw(u64::from_le_bytes(word)).rblocks() else {
+        return Ok(None);
+    };
+    bytes.clear();
+    bytes.resize(rblocks.get() as usize * RBLOCK_BYTES as usize, 0);
+    member.read_at(bytes, offset).map_err(failed)?;
+    Ok(RecordView::new(bytes))
+}
+
+fn at(first: Location, rblock: u32) -> Location {
+    Location(first.0 + u64::from(rblock))
+}
+
+fn view(image: &[u8], rblock: u32) -> Option<RecordView<'_>> {
+    let rest = image.get(rblock as usize * RBLOCK_BYTES as usize..)?;
+    let word = CommitWord::from_raw(u64::from_le_bytes(*rest.first_chunk()?));
+    RecordView::new(rest.get(..word.rblocks()?.get() as usize * RBLOCK_BYTES as usize)?)
+}
+
+fn home(member: &Member, place: u32) -> WblockHome {
+    WblockHome {
+        store_id: member.superblock.store_id,
+        stripe: member.superblock.stripe,
+        wblock: member.wblock_at(place),
+        wblock_bytes: member.superblock.geometry.wblock_bytes,
+    }
+}
+
+fn scanned_place(member: &Member, header: &WblockHeader) -> WblockPlace {
+    WblockPlace {
+        store_key: StoreKey::of(&header.home.store_id),
+        first_location: member.superblock.geometry.location(header.home.wblock, 0),
+        header_sequence: header.sequence,
+    }
+}
