@@ -1,12 +1,12 @@
 //! The command line: strings end here.
 
 use crate::text::{Size, from_hex};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// Looks into shadows, checks them, exports and imports.
+/// Looks into shadows, checks them, exports and imports, measures.
 #[derive(Debug, Parser)]
 #[command(name = "brindle", version, arg_required_else_help = true)]
 #[command(
@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Export(PathArgs),
     /// Put lines of JSON into a store
     Import(ImportArgs),
+    /// Measure a store on this machine, with workloads like those of YCSB
+    Bench(BenchArgs),
 }
 
 /// What is read.
@@ -155,9 +157,67 @@ pub(crate) struct ImportArgs {
     pub(crate) file: PathBuf,
 }
 
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  brindle bench
+  brindle bench --workloads a,c --records 1000000 --value-size 1KiB --threads 4
+  brindle bench --shadow-dir scratch --seconds 30 --json
+
+Each workload gets a new store, loads it, and runs: A half gets, half puts; B 95% gets, 5%
+puts; C gets; D 95% gets of the latest, 5% puts of new keys; F half gets, half updates. With
+--shadow-dir each has a directory of its own in there, which is removed afterwards.")]
+pub(crate) struct BenchArgs {
+    /// Which workloads, in this order
+    #[arg(long, value_delimiter = ',', default_value = "a,b,c,d,f")]
+    pub(crate) workloads: Vec<WorkloadName>,
+    /// Records that are loaded
+    #[arg(long, default_value_t = 100_000, value_parser = up_to(1 << 32))]
+    pub(crate) records: u64,
+    /// Bytes of a value
+    #[arg(long, default_value = "100B")]
+    pub(crate) value_size: Size,
+    /// Threads [default: one per core]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// How long each workload runs
+    #[arg(long, default_value_t = 5, value_parser = up_to(86_400))]
+    pub(crate) seconds: u64,
+    /// Which keys are asked for
+    #[arg(long, default_value = "zipf")]
+    pub(crate) distribution: Distribution,
+    /// Memory for records [default: four times what is loaded, at least 1 GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) data_size: Option<Size>,
+    /// Directory for shadows; none: memory only
+    #[arg(long, value_name = "DIR")]
+    pub(crate) shadow_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WorkloadName {
+    A,
+    B,
+    C,
+    D,
+    F,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Distribution {
+    /// Each key as often as any other
+    Uniform,
+    /// A few keys very often (exponent 0.99)
+    Zipf,
+}
+
 /// Bytes that need not be UTF-8.
 #[derive(Clone, Debug)]
 pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+/// Takes a whole number from 1 to `most`.
+fn up_to(most: u64) -> clap::builder::RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(1..=most)
+}
 
 /// Takes an argument as its bytes.
 fn parse_bytes() -> impl clap::builder::TypedValueParser<Value = Bytes> {

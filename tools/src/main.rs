@@ -1,4 +1,4 @@
-//! The `brindle` command: looks into shadows, checks them, exports and imports.
+//! The `brindle` command: looks into shadows, checks them, exports and imports, measures.
 //!
 //! Principles
 //! - A command that reads never writes: shadows are opened read-only, read with `pread`, not
@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod compact;
 mod error;
 mod get;
@@ -32,6 +33,7 @@ mod shadow;
 mod text;
 mod verify;
 mod wblock;
+mod workload;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -62,5 +64,6 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Command::Get(args) => get::run(args, cli.json, out),
         Command::Export(args) => list::run_export(args, out),
         Command::Import(args) => import::run(args, cli.json, out),
+        Command::Bench(args) => bench::run(args, cli.json, out),
     }
 }
