@@ -51,7 +51,8 @@ pub(crate) enum Command {
   brindle export data | brindle import --shadow-dir copy -
 
 `verify` holds one wblock at a time in memory. What a crash cut off (torn) was never durable
-and is no damage; what was durable once and does not verify (rot) is.
+and is no damage; what was durable once and does not verify (rot) is. The two cannot always be
+told apart: read the notes.
 
 `export` writes {\"key\": ..., \"value\": ..., \"version\": ...} a line, in the order of the
 shadow. A key that is not UTF-8 stands in \"key_hex\". A value that is compact JSON stands

@@ -2,7 +2,9 @@
 //!
 //! Findings are of two weights. Damage was durable once, or should be there and is not: the exit
 //! status is 1. A tear was never durable (a crash cut it off, or a live store is writing it): it is
-//! said, and no damage. The counts have the names of the engine's cold-start report.
+//! said, and no damage. (Rot in the last flush of a wblock that was written before the last run
+//! cannot be told from a tear of a crash back then, and is said as such.) The counts have the names
+//! of the engine's cold-start report.
 
 use crate::args::PathArgs;
 use crate::error::{Failure, Outcome};
