@@ -7,7 +7,7 @@ use crate::config::Shadow;
 use crate::error::{Error, Result};
 use crate::sync::thread;
 use crate::unit::Geometry;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -114,10 +114,12 @@ fn existing_in(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(stripes.into_iter().map(|stripe| dir.join(file_name(stripe))).collect())
 }
 
-/// Files that a creation made, removed again unless it is [`kept`](Self::keep).
+/// What a creation made: taken back unless it is [`kept`](Self::keep).
 #[derive(Debug, Default)]
 pub struct Created {
     files: Vec<PathBuf>,
+    /// Files that were there, and empty.
+    grown: Vec<PathBuf>,
     dirs: Vec<PathBuf>,
 }
 
@@ -125,6 +127,7 @@ impl Created {
     /// The creation succeeded.
     pub fn keep(mut self) {
         self.files.clear();
+        self.grown.clear();
         self.dirs.clear();
     }
 }
@@ -134,6 +137,9 @@ impl Drop for Created {
         // Best effort: what cannot be removed was announced by the error that led here.
         for file in &self.files {
             let _ = fs::remove_file(file);
+        }
+        for file in &self.grown {
+            let _ = OpenOptions::new().write(true).open(file).and_then(|file| file.set_len(0));
         }
         for dir in self.dirs.iter().rev() {
             let _ = fs::remove_dir(dir);
@@ -158,6 +164,9 @@ pub fn complete(
         if !file.is_device() {
             let failed =
                 |source| Error::Io { op: "allocate", path: file.path().to_owned(), source };
+            if file.bytes().map_err(failed)? == 0 {
+                created.grown.push(file.path().to_owned());
+            }
             file.allocate(bytes).map_err(failed)?;
         }
     }
