@@ -15,7 +15,7 @@ use crate::shadow::{
     self, Created, Flusher, Layout, Pump, Service, ShadowSet, Standing, Survey, Tickets,
 };
 use crate::sync::{Arc, AtomicU64, Relaxed, core, fork, memory};
-use crate::unit::{Geometry, Sequence};
+use crate::unit::{Geometry, Sequence, WBLOCK_BYTES_MIN};
 use crate::upkeep::{Keyspace, LoadError, LoadReport, Source, Upkeep, load};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -56,17 +56,41 @@ impl Store {
     pub fn open(config: Config) -> Result<Self> {
         let cores = core::allowed();
         // Before any file is touched: what is wrong by itself.
-        let plan = config.validate(cores.len())?;
-        Opening { plan, cores, clock: None, prefer: Prefer::Ring }.run(config)
+        let (plan, unless_existing) = first_plan(&config, cores.len())?;
+        Opening { plan, cores, clock: None, prefer: Prefer::Ring }.run(config, unless_existing)
     }
 
     /// Opens a store as a test wants it.
     #[cfg(feature = "testing")]
     pub(super) fn open_with(config: Config, harness: &super::testing::Harness) -> Result<Self> {
         let cores = core::allowed();
-        let plan = config.validate(cores.len())?;
+        let (plan, unless_existing) = first_plan(&config, cores.len())?;
         let clock = harness.clock.clone();
-        Opening { plan, cores, clock, prefer: harness.prefer }.run(config)
+        Opening { plan, cores, clock, prefer: harness.prefer }.run(config, unless_existing)
+    }
+}
+
+/// The plan for looking at the shadow. With an error: the configuration cannot be used as it
+/// stands, but leaves to the shadow what may make it usable, should the shadow exist.
+fn first_plan(config: &Config, cores: usize) -> Result<(Plan, Option<Error>)> {
+    let error = match config.validate(cores) {
+        Ok(plan) => return Ok((plan, None)),
+        Err(error) => error,
+    };
+    let has_shadow = config.shadow_dir.is_some() || config.shadow_devices.is_some();
+    if !has_shadow || (config.stripes.is_some() && config.wblock_size.is_some()) {
+        return Err(error);
+    }
+    let bare = Config {
+        shadow_dir: config.shadow_dir.clone(),
+        shadow_devices: config.shadow_devices.clone(),
+        direct_files: config.direct_files,
+        wblock_size: Some(WBLOCK_BYTES_MIN.into()),
+        ..Config::new()
+    };
+    match bare.validate(cores) {
+        Ok(plan) => Ok((plan, Some(error))),
+        Err(_also) => Err(error),
     }
 }
 
@@ -118,14 +142,15 @@ struct Ready {
 }
 
 impl Opening {
-    /// Opens what `config`, from which the plan was made, names.
-    fn run(self, config: Config) -> Result<Store> {
+    /// Opens what `config`, from which the plan was made, names; if nothing is there yet, it fails
+    /// with `unless_existing`.
+    fn run(self, config: Config, unless_existing: Option<Error>) -> Result<Store> {
         if self.plan.shadow == Shadow::None {
             return self.without_shadow();
         }
         let (files, survey) = shadow::open(&self.plan.shadow, self.plan.direct_files)?;
         match survey {
-            Survey::New => self.found(files),
+            Survey::New => unless_existing.map_or_else(|| self.found(files), Err),
             Survey::Existing(standings) => {
                 let config = adopt(config, &self.plan.shadow, &standings)?;
                 let plan = config.validate(self.cores.len())?;
