@@ -61,7 +61,11 @@ impl Region {
         thread::scope(|scope| {
             for start in (0..self.mapping.bytes()).step_by(chunk) {
                 let bytes = chunk.min(self.mapping.bytes() - start);
-                scope.spawn(move || self.mapping.populate(start, bytes));
+                let populate = move || self.mapping.populate(start, bytes);
+                // Without a thread (a limit of the system) this one does it.
+                if thread::Builder::new().spawn_scoped(scope, populate).is_err() {
+                    self.mapping.populate(start, bytes);
+                }
             }
         });
     }

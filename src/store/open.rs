@@ -321,6 +321,10 @@ impl Opening {
                 Error::Io { op: "read", path, source: error.source }
             }
             LoadError::IndexFull => Error::OutOfSpace,
+            LoadError::NoThread(source) => {
+                let path = members.path(FileIndex(0)).to_owned();
+                Error::Io { op: "start a thread for", path, source }
+            }
         })
     }
 

@@ -27,6 +27,7 @@ use crate::shadow::io::{
 };
 use crate::sync::{Mutex, epoch, lock, thread};
 use crate::unit::{RBLOCK_BYTES, SECTOR_BYTES, WBLOCK_HEADER_RBLOCKS, WblockId};
+use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
@@ -65,6 +66,8 @@ pub enum LoadError {
     Read(TransferError),
     /// The index can grow no more: memory ran out.
     IndexFull,
+    /// The system gave no thread to walk the records.
+    NoThread(io::Error),
 }
 
 impl From<TransferError> for LoadError {
@@ -89,12 +92,20 @@ pub fn load(keyspace: &Keyspace, source: &mut Source<'_>) -> Result<LoadReport, 
     let (sender, receiver) = sync_channel(source.walkers * 2);
     let receiver = Mutex::new(receiver);
     let read = thread::scope(|scope| {
+        let mut walkers = 0;
         for _ in 0..source.walkers.max(1) {
-            scope.spawn(|| shared.walk_all(&receiver));
+            match thread::Builder::new().spawn_scoped(scope, || shared.walk_all(&receiver)) {
+                Ok(_) => walkers += 1,
+                // Fewer walkers are slower, no more.
+                Err(_refused) if walkers > 0 => break,
+                Err(refused) => return Err(LoadError::NoThread(refused)),
+            }
         }
-        read_wblocks(&shared, source, &found, &sender, Clock { started, total }).inspect(|()| {
-            drop(sender);
-        })
+        read_wblocks(&shared, source, &found, &sender, Clock { started, total })
+            .inspect(|()| {
+                drop(sender);
+            })
+            .map_err(LoadError::Read)
     });
     read?;
     if *lock(&shared.is_full) {
@@ -203,7 +214,10 @@ fn read_wblocks(
         transfers.run(source.io, &mut jobs, source.counters)?;
         bytes += wblocks.len() as u64 * u64::from(wblock_bytes);
         if sender.send(wblocks.to_vec()).is_err() {
-            break; // Every walker has given up: the index is full.
+            break;
+        }
+        if *lock(&shared.is_full) {
+            break;
         }
         if let Some(on_progress) = &source.on_progress {
             let records = shared.keyspace.records();
@@ -228,12 +242,15 @@ impl Shared<'_> {
             let batch = lock(batches).recv();
             let Ok(batch) = batch else { return };
             for (wblock, header) in batch {
+                // The rest is taken and left: the reader must not wait for a place in the queue.
+                if *lock(&self.is_full) {
+                    break;
+                }
                 let mut report = LoadReport::default();
                 let walked = self.walk(wblock, &header, &mut report);
                 lock(&self.report).add(&report);
                 if walked.is_none() {
                     *lock(&self.is_full) = true;
-                    return;
                 }
             }
         }
