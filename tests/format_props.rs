@@ -25,10 +25,11 @@ impl Sample {
         let commit = CommitWord::new(self.store_key, self.sequence, shape.rblocks, false);
         let seed = Seed::new(self.store_key, self.location, commit);
         let checks = Checks::compute(seed, &self.head, &shape, &self.key, &self.value);
-        let (head, len) = encode_head(&shape, &self.head, checks);
+        let head = encode_head(&shape, &self.head, checks);
+        let len = shape.header_bytes - 8;
         let commit = commit.raw().to_le_bytes();
         let pad = vec![0; shape.pad];
-        let bytes = [&commit, &head[8..len], &self.key, &self.value, &pad].concat();
+        let bytes = [&commit, &head[..len], &self.key, &self.value, &pad].concat();
         assert_eq!(bytes.len(), shape.total_bytes());
         bytes
     }
@@ -90,6 +91,7 @@ fn superblock() -> impl Strategy<Value = Superblock> {
             clock_floor,
             sequence_limit: Sequence(1 << 43),
             created_at,
+            whole_from: Sequence(1),
             clean,
         },
     )
@@ -261,6 +263,7 @@ fn every_flipped_bit_of_a_superblock_is_found_and_harmless() {
         clock_floor: 2,
         sequence_limit: Sequence(3),
         created_at: 4,
+        whole_from: Sequence(1),
         clean: false,
     };
     let whole = superblock.encode();
@@ -297,6 +300,7 @@ fn plain_superblock() -> Superblock {
         clock_floor: 0,
         sequence_limit: Sequence(1),
         created_at: 0,
+        whole_from: Sequence(1),
         clean: true,
     }
 }
@@ -319,6 +323,7 @@ fn impossible_values_are_refused_before_anyone_calculates_with_them() {
         ("wblocks", 52, word((1 << 21) + 1)), // beyond 2^40 rblocks
         ("sequence_limit", 72, word(0)),
         ("sequence_limit", 76, word(1 << 12)),
+        ("whole_from", 88, word(2)),
         ("format_version", 8, word(0)),
     ] {
         let bytes = forged(&plain, |bytes| bytes[offset..offset + 4].copy_from_slice(&value));

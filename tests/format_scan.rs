@@ -66,8 +66,9 @@ impl Builder {
         let shape = Shape::new(key.len(), value.len(), head.expires_at.is_some());
         let (commit, seed) = self.seed(shape.rblocks, false);
         let checks = Checks::compute(seed, head, &shape, key, value);
-        let (bytes, len) = encode_head(&shape, head, checks);
-        let rest = [&bytes[8..len], key, value, &[0; 15][..shape.pad]].concat();
+        let bytes = encode_head(&shape, head, checks);
+        let len = shape.header_bytes - 8;
+        let rest = [&bytes[..len], key, value, &[0; 15][..shape.pad]].concat();
         self.write(commit, &rest, shape.rblocks);
     }
 
@@ -316,6 +317,7 @@ fn golden_superblock() -> Superblock {
         clock_floor: 1_700_000_000_000_000,
         sequence_limit: Sequence(1024),
         created_at: 1_690_000_000_000_000,
+        whole_from: Sequence(1),
         clean: true,
     }
 }

@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::commit::CommitWord;
 use super::key::{Seed, low};
 use crate::unit::{KEY_BYTES_MAX, RBLOCK_BYTES, Version};
 
@@ -24,14 +25,16 @@ use crate::unit::{KEY_BYTES_MAX, RBLOCK_BYTES, Version};
 pub const RECORD_HEADER_BYTES: usize = 28;
 /// Bytes in front of the key of a record that expires.
 pub const RECORD_HEADER_BYTES_MAX: usize = RECORD_HEADER_BYTES + size_of::<u64>();
-/// The head check covers the record from here (the value check) to the end of the key.
+/// Bytes of the commit word, which is stored apart and last.
+pub(super) const WORD_BYTES: usize = size_of::<CommitWord>();
+/// The head check covers the bytes behind the commit word from here (the value check) to the end of
+/// the key.
 pub(super) const HEAD_CHECKED_FROM: usize = offset_of!(HeadBytes, value_check);
 
-/// The first bytes of each record.
+/// The first bytes of each record behind its commit word.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(super) struct HeadBytes {
-    pub(super) commit: U64,
     pub(super) version: U64,
     pub(super) head_check: U32,
     pub(super) value_check: U32,
@@ -39,13 +42,20 @@ pub(super) struct HeadBytes {
     pub(super) flags: U16,
 }
 
-const _: () = assert!(size_of::<HeadBytes>() == RECORD_HEADER_BYTES);
-const _: () = assert!(offset_of!(HeadBytes, commit) == 0, "aligned to 8, for the atomic store");
-const _: () = assert!(offset_of!(HeadBytes, version) == 8);
-const _: () = assert!(offset_of!(HeadBytes, head_check) == 16);
-const _: () = assert!(offset_of!(HeadBytes, value_check) == 20);
-const _: () = assert!(offset_of!(HeadBytes, key_len) == 24);
-const _: () = assert!(offset_of!(HeadBytes, flags) == 26);
+/// The same of a record that expires.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct ExpiringHeadBytes {
+    fixed: HeadBytes,
+    expires_at: U64,
+}
+
+const _: () = assert!(WORD_BYTES + size_of::<HeadBytes>() == RECORD_HEADER_BYTES);
+const _: () = assert!(WORD_BYTES + offset_of!(HeadBytes, version) == 8);
+const _: () = assert!(WORD_BYTES + offset_of!(HeadBytes, head_check) == 16);
+const _: () = assert!(WORD_BYTES + offset_of!(HeadBytes, value_check) == 20);
+const _: () = assert!(WORD_BYTES + offset_of!(HeadBytes, key_len) == 24);
+const _: () = assert!(WORD_BYTES + offset_of!(HeadBytes, flags) == 26);
 const _: () = assert!(KEY_BYTES_MAX == u16::MAX as usize, "key_len holds every key length");
 
 /// What a record is. Bits of a little-endian `u16`.
@@ -215,8 +225,9 @@ impl Checks {
     pub fn compute(seed: Seed, head: &RecordHead, shape: &Shape, key: &[u8], value: &[u8]) -> Self {
         let value_check = seed.check(value);
         let checks = Self { head: 0, value: value_check };
-        let (bytes, len) = encode_head(shape, head, checks);
-        let front = bytes.get(HEAD_CHECKED_FROM..len).unwrap_or_default();
+        let bytes = encode_head(shape, head, checks);
+        let end = shape.header_bytes - WORD_BYTES;
+        let front = bytes.get(HEAD_CHECKED_FROM..end).unwrap_or_default();
         let head_check = check_in_parts(seed.with(head.version.into()), front, key);
         Self { head: head_check, value: value_check }
     }
@@ -245,30 +256,25 @@ fn check_long(seed: Seed, front: &[u8], key: &[u8]) -> u32 {
     low(digest.digest())
 }
 
-/// The bytes in front of the key, and how many of them count: 28 or 36.
-///
-/// The commit word (bytes 0..8) is left zero: it is stored apart, atomically, when everything else
-/// is in place.
+/// The bytes between the commit word and the key: the first 20, or all 28 if the record expires. The
+/// commit word is stored apart, atomically, when everything else is in place.
 #[inline]
 pub fn encode_head(
     shape: &Shape,
     head: &RecordHead,
     checks: Checks,
-) -> ([u8; RECORD_HEADER_BYTES_MAX], usize) {
+) -> [u8; RECORD_HEADER_BYTES_MAX - WORD_BYTES] {
     #[expect(clippy::cast_possible_truncation, reason = "a key has at most 65,535 bytes")]
     let fixed = HeadBytes {
-        commit: U64::ZERO,
         version: U64::new(head.version.into()),
         head_check: U32::new(checks.head),
         value_check: U32::new(checks.value),
         key_len: U16::new(shape.key_len as u16),
         flags: U16::new(head.flags_stored(shape)),
     };
-    let expires_at = head.expires_at.unwrap_or(0);
-    let mut bytes = [0; RECORD_HEADER_BYTES_MAX];
-    bytes[..RECORD_HEADER_BYTES].copy_from_slice(fixed.as_bytes());
-    bytes[RECORD_HEADER_BYTES..].copy_from_slice(&expires_at.to_le_bytes());
-    (bytes, shape.header_bytes)
+    let expires_at = U64::new(head.expires_at.unwrap_or(0));
+    // Put together as a value, so that it can stay in registers until it is stored.
+    zerocopy::transmute!(ExpiringHeadBytes { fixed, expires_at })
 }
 
 #[cfg(test)]

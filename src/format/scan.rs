@@ -129,6 +129,13 @@ pub struct WblockScan {
     pub damage: Vec<Damage>,
 }
 
+impl WblockScan {
+    /// For a wblock that was durable as a whole: nothing in it is torn.
+    pub fn judge_as_durable(&mut self) {
+        self.damage.iter_mut().for_each(|damage| damage.kind = DamageKind::Rot);
+    }
+}
+
 /// Walks the wblock `image`, calling `on_record` with rblock and view of each record that verifies.
 ///
 /// - `image`: the whole wblock, header included; what is missing of it is taken for never written.
@@ -205,7 +212,7 @@ impl<'a> Walk<'a> {
                 Met::Record { view, verdict: Verdict::Good } => {
                     self.pass(view.rblocks());
                     self.scan.records += 1;
-                    self.scan.bytes += view.bytes().len() as u64;
+                    self.scan.bytes += u64::from(view.rblocks()) * u64::from(RBLOCK_BYTES);
                     return Some((at, view));
                 }
                 Met::Record { view, verdict } => self.pass_damaged(at, &view, verdict),

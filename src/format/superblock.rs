@@ -55,7 +55,8 @@ struct CopyBytes {
     clock_floor: U64,
     sequence_limit: U64,
     created_at: U64,
-    reserved: [u8; SUPERBLOCK_BYTES - 96],
+    whole_from: U64,
+    reserved: [u8; SUPERBLOCK_BYTES - 104],
     checksum: U64,
 }
 
@@ -74,6 +75,7 @@ const _: () = assert!(offset_of!(CopyBytes, hash_seed) == 56);
 const _: () = assert!(offset_of!(CopyBytes, clock_floor) == 64);
 const _: () = assert!(offset_of!(CopyBytes, sequence_limit) == 72);
 const _: () = assert!(offset_of!(CopyBytes, created_at) == 80);
+const _: () = assert!(offset_of!(CopyBytes, whole_from) == 88);
 const _: () = assert!(CHECKED_BYTES == SUPERBLOCK_BYTES - 8, "S2");
 
 /// What a shadow says about itself.
@@ -95,6 +97,9 @@ pub struct Superblock {
     pub sequence_limit: Sequence,
     /// When the store was created: microseconds since 1970.
     pub created_at: u64,
+    /// Wblocks from this sequence on were written by runs of which none but the last may have
+    /// ended out of order.
+    pub whole_from: Sequence,
     /// The store was closed in order, and nothing was written since.
     pub clean: bool,
 }
@@ -208,6 +213,7 @@ impl Superblock {
         copy.clock_floor = U64::new(self.clock_floor);
         copy.sequence_limit = U64::new(self.sequence_limit.0);
         copy.created_at = U64::new(self.created_at);
+        copy.whole_from = U64::new(self.whole_from.0);
         copy.checksum = U64::new(copy.digest());
         bytes.copy_from_slice(copy.as_bytes());
         bytes
@@ -245,8 +251,15 @@ impl Superblock {
             clock_floor: copy.clock_floor.get(),
             sequence_limit: Sequence(copy.sequence_limit.get()),
             created_at: copy.created_at.get(),
+            whole_from: Sequence(copy.whole_from.get()),
             clean: copy.flags.get() & CLEAN != 0,
         })
+    }
+
+    /// True if every flush of the wblock with this sequence was durable: no run has crashed since it
+    /// was opened. What does not verify in it is rot then, and never a torn write.
+    pub fn is_whole(&self, sequence: Sequence) -> bool {
+        self.clean && sequence >= self.whole_from
     }
 
     /// The other speaks of the same stripe of the same store.
@@ -271,7 +284,7 @@ impl CopyBytes {
     }
 
     /// S1. The name of the first field whose value no store has. The checksum has verified, so
-    /// only a bug or malice gets here; the bytes behind `created_at` are not looked at, so that a
+    /// only a bug or malice gets here; the bytes behind `whole_from` are not looked at, so that a
     /// later version of ours may use them for what an older one need not know.
     fn check_fields(&self) -> Result<(), &'static str> {
         let Geometry { wblock_bytes, stripes, wblocks_per_stripe } = self.geometry();
@@ -286,6 +299,7 @@ impl CopyBytes {
             ("wblocks", wblocks >= 1 && wblocks <= u64::from(WBLOCKS_MAX)),
             ("wblocks", region_fits(wblocks, wblock_bytes)),
             ("sequence_limit", (1..=1 << SEQUENCE_BITS).contains(&self.sequence_limit.get())),
+            ("whole_from", self.whole_from.get() <= self.sequence_limit.get()),
         ];
         rules.iter().find(|(_, holds)| !holds).map_or(Ok(()), |(field, _)| Err(field))
     }

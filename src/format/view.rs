@@ -12,7 +12,7 @@ use zerocopy::FromBytes;
 use super::commit::CommitWord;
 use super::key::{Seed, StoreKey};
 use super::precedence::Rank;
-use super::record::{Flags, HEAD_CHECKED_FROM, HeadBytes, RECORD_HEADER_BYTES};
+use super::record::{Flags, HEAD_CHECKED_FROM, HeadBytes, RECORD_HEADER_BYTES, WORD_BYTES};
 use crate::unit::{Location, RBLOCK_BYTES, Version};
 
 /// What the checksums say of a record.
@@ -31,7 +31,8 @@ pub enum Verdict {
 /// A record in place: its bytes, and where key and value lie in them (V1).
 #[derive(Clone, Copy, Debug)]
 pub struct RecordView<'a> {
-    bytes: &'a [u8],
+    /// All but the commit word.
+    body: &'a [u8],
     commit: CommitWord,
     version: u64,
     head_check: u32,
@@ -49,10 +50,20 @@ impl<'a> RecordView<'a> {
     /// a length points out of `bytes`. Cost: a dozen instructions; no digest.
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Option<Self> {
-        let (fixed, rest) = HeadBytes::ref_from_prefix(bytes).ok()?;
-        let commit = CommitWord::from_raw(fixed.commit.get());
+        let (word, body) = bytes.split_first_chunk()?;
+        Self::with_word(CommitWord::from_raw(u64::from_le_bytes(*word)), body)
+    }
+
+    /// The view of the record with the commit word `commit` and the bytes `body` behind it. In
+    /// memory the word may change just now, from one word of this record to another, and only an
+    /// atomic may look at it.
+    #[inline]
+    pub fn with_word(commit: CommitWord, body: &'a [u8]) -> Option<Self> {
+        let (fixed, rest) = HeadBytes::ref_from_prefix(body).ok()?;
         let rblocks = commit.rblocks()?.get();
-        if commit.is_padding() || bytes.len() != rblocks as usize * RBLOCK_BYTES as usize {
+        if commit.is_padding()
+            || body.len() + WORD_BYTES != rblocks as usize * RBLOCK_BYTES as usize
+        {
             return None;
         }
         let flags = Flags::from_raw(fixed.flags.get());
@@ -68,7 +79,7 @@ impl<'a> RecordView<'a> {
             return None;
         }
         Some(Self {
-            bytes,
+            body,
             commit,
             version: fixed.version.get(),
             head_check: fixed.head_check.get(),
@@ -120,7 +131,7 @@ impl<'a> RecordView<'a> {
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "V1: at most 2^19 rblocks")]
     pub const fn rblocks(&self) -> u32 {
-        (self.bytes.len() / RBLOCK_BYTES as usize) as u32
+        ((self.body.len() + WORD_BYTES) / RBLOCK_BYTES as usize) as u32
     }
 
     /// Its first word.
@@ -141,10 +152,10 @@ impl<'a> RecordView<'a> {
         self.value_check
     }
 
-    /// All its bytes, from commit word to padding.
+    /// All its bytes behind the commit word, padding included.
     #[inline]
-    pub const fn bytes(&self) -> &'a [u8] {
-        self.bytes
+    pub const fn body(&self) -> &'a [u8] {
+        self.body
     }
 
     /// Its place in the total order of the records of its key.
@@ -178,12 +189,13 @@ impl<'a> RecordView<'a> {
     pub(super) fn head_checked(&self) -> &'a [u8] {
         let expiry_bytes = if self.expires_at.is_some() { size_of::<u64>() } else { 0 };
         let end = RECORD_HEADER_BYTES + expiry_bytes + self.key.len();
-        self.bytes.get(HEAD_CHECKED_FROM..end).unwrap_or_default() // V1: it is there
+        // V1: it is there.
+        self.body.get(HEAD_CHECKED_FROM..end - WORD_BYTES).unwrap_or_default()
     }
 
     fn is_pad_zero(&self) -> bool {
-        let from = self.bytes.len() - self.flags.pad(); // V1: it fits
-        self.bytes.get(from..).is_some_and(|pad| pad.iter().all(|byte| *byte == 0))
+        let from = self.body.len() - self.flags.pad(); // V1: it fits
+        self.body.get(from..).is_some_and(|pad| pad.iter().all(|byte| *byte == 0))
     }
 }
 

@@ -10,7 +10,6 @@ use super::wblock::State;
 use crate::format::{CommitWord, Padding};
 use crate::sync::{Acquire, Relaxed};
 use crate::unit::{Location, SECTOR_RBLOCKS, WBLOCK_HEADER_RBLOCKS, WblockId};
-use std::num::NonZeroU32;
 
 /// How much of a stripe's open wblock a flush is to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +69,10 @@ impl Stripes {
         }
     }
 
-    /// Length of the committed record at `location`. Unit: rblocks.
+    /// The word of the record at `location`, which is shown or committed.
     #[inline]
-    pub fn rblocks_of(&self, location: Location) -> u32 {
-        CommitWord::from_raw(self.region().committed(location)).rblocks().map_or(0, NonZeroU32::get)
+    pub fn word_of(&self, location: Location) -> CommitWord {
+        CommitWord::from_raw(self.region().committed(location))
     }
 
     /// Live rblocks of `wblock` (W3), as far as they are reserved.

@@ -89,9 +89,9 @@ impl Region {
         unsafe { self.mapping.base().add(offset) }
     }
 
-    /// The location of a record that [`bytes`](Self::bytes) lent.
-    pub fn location_of(&self, record: &[u8]) -> Location {
-        let offset = record.as_ptr().addr() - self.mapping.base().addr().get();
+    /// The location of a record of which [`bytes`](Self::bytes) lent what is behind its word.
+    pub fn location_of(&self, body: &[u8]) -> Location {
+        let offset = body.as_ptr().addr() - self.mapping.base().addr().get();
         debug_assert!(offset < self.mapping.bytes(), "not a record of this region");
         Location(offset as u64 / u64::from(RBLOCK_BYTES))
     }
@@ -120,19 +120,20 @@ impl Region {
         unsafe { target.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
     }
 
-    /// The `rblocks` rblocks at `location`.
+    /// The `bytes` bytes from byte `offset` of `location` on.
     ///
     /// # Safety
     ///
-    /// 1. They are committed, and the caller has seen that by E1 or by the index's edge.
+    /// 1. They are shown, committed or read from the shadow, and the caller has seen that by E1 or
+    ///    by the index's edge.
     /// 2. For as long as the slice lives the wblock is not opened again: the caller is pinned
     ///    since before it learnt the location, or owns the wblock.
+    /// 3. No commit word that may still change is among them (M3).
     #[inline]
-    pub unsafe fn bytes(&self, location: Location, rblocks: u32) -> &[u8] {
-        let bytes = rblocks as usize * RBLOCK_BYTES as usize;
-        let start = self.pointer(location).as_ptr();
-        // SAFETY: initialised and unchanging by (1), (2) and M2; within the region, for a record
-        // does not cross its wblock.
-        unsafe { std::slice::from_raw_parts(start, bytes) }
+    pub unsafe fn bytes(&self, location: Location, offset: usize, bytes: usize) -> &[u8] {
+        // SAFETY: within the region: a record does not cross its wblock.
+        let start = unsafe { self.pointer(location).add(offset) };
+        // SAFETY: initialised and unchanging by (1), (2), (3) and M2; within the region as above.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), bytes) }
     }
 }

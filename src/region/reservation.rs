@@ -3,7 +3,7 @@
 use super::open_word::OpenWord;
 use super::stripe::Stripes;
 use crate::format::{CommitWord, Padding, Seed};
-use crate::unit::{Location, RBLOCK_BYTES, SECTOR_BYTES, SECTOR_RBLOCKS, WblockId};
+use crate::unit::{Location, RBLOCK_BYTES, SECTOR_BYTES, SECTOR_RBLOCKS, Sequence, WblockId};
 
 /// The exclusive right to fill one range of a wblock (S1). Neither `Clone` nor `Copy`.
 #[derive(Debug)]
@@ -47,6 +47,22 @@ impl<'r> Reservation<'r> {
         // SAFETY: (1) the range is this reservation's (S1) and inside it by the check above; (2)
         // nothing lends out uncommitted bytes, so `bytes` lies elsewhere.
         unsafe { self.stripes.region().write(self.location, offset, bytes) };
+    }
+
+    /// Zeros the last rblock: what of it the record does not fill is padding.
+    #[inline]
+    pub fn zero_tail(&mut self) {
+        let room = self.rblocks as usize * RBLOCK_BYTES as usize;
+        self.fill(room - RBLOCK_BYTES as usize, &[0; RBLOCK_BYTES as usize]);
+    }
+
+    /// Shows the record to readers and not yet to the flusher: its word has the length of the final
+    /// one, and the sequence 0, which no life has (S7 of `stripe`).
+    #[inline]
+    pub fn show(&self) {
+        let key = self.stripes.identity().store_key;
+        let shown = CommitWord::new(key, Sequence(0), self.rblocks, false);
+        self.stripes.region().commit(self.location, shown.raw());
     }
 
     /// Declares the record whole (edge E1). It is live until it is buried.

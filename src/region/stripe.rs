@@ -27,6 +27,10 @@
 //!   the CAS and itself that a stopped thread could leave unfilled.
 //! - S6  `free_count` is at most the wblocks on the queues: it is taken from before a pop and
 //!   added to after a push. So puts can leave the kept-back wblocks to deletes exactly.
+//! - S7  A record that may yet be refused is shown before it is published: readers get its length,
+//!   and to the flusher it is not there yet. Once published it is committed; refused, it becomes a
+//!   padding, which nobody else can be looking at. So no refused write reaches the shadow as a
+//!   record, to win at the next cold start over what stood.
 //!
 //! Happens-before edges
 //! - E2  `install` (Release CAS of the open word) to a reservation (Acquire `fetch_add`; later ones

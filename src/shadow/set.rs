@@ -75,6 +75,11 @@ impl ShadowSet {
         self.standings.iter().all(|standing| standing.superblock.clean)
     }
 
+    /// True if the wblock with this sequence was durable as a whole, by what all members say.
+    pub fn is_whole(&self, sequence: Sequence) -> bool {
+        self.standings.iter().all(|standing| standing.superblock.is_whole(sequence))
+    }
+
     /// Superblock copies that were found damaged.
     pub fn damaged_copies(&self) -> u64 {
         self.standings.iter().filter(|standing| standing.is_repaired).count() as u64
@@ -131,6 +136,7 @@ impl ShadowSet {
             clock_floor: now_us,
             sequence_limit: Sequence(1),
             created_at: now_us,
+            whole_from: Sequence(1),
             clean: true,
         };
         let standing = |stripe| Standing {
@@ -150,8 +156,14 @@ impl ShadowSet {
     ///
     /// The system's, as [`Error::Io`].
     pub fn mark_open(&mut self, clock_floor: u64) -> Result<Sequence> {
-        let limit = Sequence(self.first_sequence().0 + SEQUENCE_BATCH);
+        let first = self.first_sequence();
+        let limit = Sequence(first.0 + SEQUENCE_BATCH);
+        let was_clean = self.was_clean();
         self.rewrite(|superblock| {
+            // After a crash some wblock may end in a torn write, and will for good.
+            if !was_clean {
+                superblock.whole_from = first;
+            }
             superblock.clean = false;
             superblock.clock_floor = clock_floor.max(superblock.clock_floor);
             superblock.sequence_limit = limit;

@@ -199,7 +199,7 @@ impl Opening {
         let opened = members.io(Some(ready.stripes.region().range()), self.prefer);
         let OpenedIo { mut io, ring_refused } = opened;
         let counters = Arc::new(IoCounters::default());
-        let mut report = self.load(&ready.keyspace, &mut *io, &counters, &*members)?;
+        let mut report = self.load(&ready.keyspace, &mut *io, &counters, &set)?;
         // What a run without a clean end wrote down of its time: what expired before is dead.
         clock.not_below(report.clock_floor);
         report.was_clean = set.was_clean();
@@ -306,13 +306,15 @@ impl Opening {
         keyspace: &Keyspace,
         io: &mut dyn shadow::io::BlockIo,
         counters: &IoCounters,
-        members: &dyn Members,
+        set: &ShadowSet,
     ) -> Result<LoadReport> {
+        let members = set.members();
         let mut source = Source {
             io,
             counters,
             first_wblock_bytes: SUPERBLOCK_AREA_BYTES,
             walkers: self.cores.len(),
+            is_whole: &|sequence| set.is_whole(sequence),
             on_progress: self.plan.on_progress.clone(),
         };
         load(keyspace, &mut source).map_err(|error| match error {

@@ -174,7 +174,7 @@ impl Store {
             let value = change(old.map(|view| view.value()));
             let condition = if old.is_some() { Condition::IfPresent } else { Condition::IfAbsent };
             let exactly =
-                old.map(|view| self.inner.keyspace.stripes().region().location_of(view.bytes()));
+                old.map(|view| self.inner.keyspace.stripes().region().location_of(view.body()));
             let value = value.as_deref();
             let intent = Intent { key, value, expires_at, version: None, condition, exactly };
             match self.inner.write(&intent) {

@@ -10,7 +10,9 @@
 //! - P2  A judgement holds at the moment of publication: the compare-and-swap succeeds only if the
 //!   entry is the one that was judged. (A location cannot have been reused in between: the writer
 //!   is pinned since before it read it.)
-//! - P3  A committed record that was not published is buried, once.
+//! - P3  A record is filled and shown, then published, then committed: what is not published, an
+//!   update that must be judged anew for instance, becomes padding, and cannot win at the next cold
+//!   start over what stood.
 //!
 //! An unconditional put whose rival turns out newer is not done, although it could be said to have
 //! taken effect just before its rival: a third write in between may bear the very version that it
@@ -21,12 +23,13 @@ use super::Inner;
 use super::options::Condition;
 use crate::error::{Error, Result};
 use crate::format::{
-    Checks, Flags, RECORD_HEADER_BYTES_MAX, Rank, RecordHead, RecordView, Seed, Shape, encode_head,
+    Checks, Flags, RECORD_HEADER_BYTES, RECORD_HEADER_BYTES_MAX, Rank, RecordHead, RecordView,
+    Seed, Shape, encode_head,
 };
 use crate::index::Place;
 use crate::region::{Purpose, Reservation};
 use crate::sync::epoch::{self, Guard};
-use crate::unit::{KEY_BYTES_MAX, Location, RBLOCK_BYTES, Version};
+use crate::unit::{KEY_BYTES_MAX, Location, Version};
 use crate::upkeep::{Kind, is_live};
 
 /// What a writer wants of one key.
@@ -61,13 +64,12 @@ pub(super) struct Written {
     pub(super) was_live: bool,
 }
 
-/// What pads a record to whole rblocks.
-const ZEROS: [u8; RBLOCK_BYTES as usize] = [0; RBLOCK_BYTES as usize];
+/// Bytes of a commit word, which the reservation stores.
+const WORD_BYTES: usize = size_of::<u64>();
 
-/// A record that is committed and waits for its publication (P3).
-struct Pending {
-    location: Location,
-    rblocks: u32,
+/// A record that is shown and waits for its publication (P3).
+struct Pending<'g> {
+    space: Reservation<'g>,
     version: Version,
 }
 
@@ -135,20 +137,18 @@ impl Inner {
             }
         };
         // P3: what was published is no longer pending.
-        if let Some(pending) = pending {
-            self.keyspace.bury(pending.location, pending.rblocks);
-        }
+        drop(pending);
         result
     }
 
     /// One turn: judges what was found, and publishes.
     #[inline]
-    fn turn(
-        &self,
-        site: &Site<'_>,
+    fn turn<'g>(
+        &'g self,
+        site: &Site<'g>,
         intent: &Intent<'_>,
         found: &Found<'_>,
-        pending: &mut Option<Pending>,
+        pending: &mut Option<Pending<'g>>,
     ) -> Result<Turn> {
         let was_live = found.is_live;
         if intent.exactly.is_some() && intent.exactly != location(&found.place) {
@@ -165,14 +165,14 @@ impl Inner {
         let ready = match pending.take() {
             Some(ready) if ready.serves(intent, version, found.current.as_ref()) => ready,
             outdated => {
-                if let Some(outdated) = outdated {
-                    self.keyspace.bury(outdated.location, outdated.rblocks);
-                }
+                drop(outdated);
                 self.append(site, intent, version).ok_or(Error::OutOfSpace)?
             }
         };
         if self.publish(site, &ready, intent, found) {
-            return Ok(Turn::Over(Written { version: Some(ready.version), was_live }));
+            let Pending { space, version } = ready;
+            space.commit();
+            return Ok(Turn::Over(Written { version: Some(version), was_live }));
         }
         *pending = Some(ready);
         Ok(Turn::Again)
@@ -248,8 +248,14 @@ impl Inner {
         }
     }
 
-    /// Reserves, fills and commits a record. `None`: no space.
-    fn append(&self, site: &Site<'_>, intent: &Intent<'_>, version: Version) -> Option<Pending> {
+    /// Reserves, fills and shows a record. `None`: no space.
+    #[inline]
+    fn append<'g>(
+        &'g self,
+        site: &Site<'g>,
+        intent: &Intent<'_>,
+        version: Version,
+    ) -> Option<Pending<'g>> {
         let value = intent.value.unwrap_or_default();
         let shape = Shape::new(intent.key.len(), value.len(), intent.expires_at.is_some());
         let purpose = if intent.value.is_some() { Purpose::Put } else { Purpose::Delete };
@@ -258,8 +264,8 @@ impl Inner {
         let tombstone = if intent.value.is_some() { Flags::NONE } else { Flags::TOMBSTONE };
         let head = RecordHead { version, expires_at: intent.expires_at, flags: tombstone };
         self.fill(&mut space, &shape, &head, (intent.key, value));
-        let location = space.commit();
-        Some(Pending { location, rblocks: shape.rblocks, version })
+        space.show();
+        Some(Pending { space, version })
     }
 
     #[inline]
@@ -277,12 +283,16 @@ impl Inner {
         } else {
             Checks::NONE
         };
-        let (bytes, used) = encode_head(shape, head, checks);
-        let value_at = shape.header_bytes + key.len();
-        space.fill(8, bytes.get(8..used).unwrap_or_default());
+        let bytes = encode_head(shape, head, checks);
+        // Copies of known lengths are a few stores each; the zeros go first, and the value over
+        // them.
+        space.zero_tail();
+        match bytes.first_chunk::<{ RECORD_HEADER_BYTES - WORD_BYTES }>() {
+            Some(fixed) if head.expires_at.is_none() => space.fill(WORD_BYTES, fixed),
+            _ => space.fill(WORD_BYTES, &bytes),
+        }
         space.fill(shape.header_bytes, key);
-        space.fill(value_at, value);
-        space.fill(value_at + value.len(), ZEROS.get(..shape.pad).unwrap_or_default());
+        space.fill(shape.header_bytes + key.len(), value);
     }
 
     /// Swaps the committed record in. False: the entry has changed since it was judged (P2).
@@ -290,13 +300,13 @@ impl Inner {
     fn publish(
         &self,
         site: &Site<'_>,
-        ready: &Pending,
+        ready: &Pending<'_>,
         intent: &Intent<'_>,
         found: &Found<'_>,
     ) -> bool {
         let published = match &found.place {
-            Place::Vacant(vacant) => vacant.insert(ready.location),
-            Place::Occupied(occupied) => occupied.replace(ready.location),
+            Place::Vacant(vacant) => vacant.insert(ready.space.location()),
+            Place::Occupied(occupied) => occupied.replace(ready.space.location()),
         };
         if published.is_err() {
             return false;
@@ -336,7 +346,7 @@ impl Intent<'_> {
     }
 }
 
-impl Pending {
+impl Pending<'_> {
     /// True if this record may still be published: P1 holds over `current`.
     fn serves(
         &self,

@@ -26,8 +26,9 @@ use crate::shadow::io::{
     BlockIo, Buffer, Direction, FileIndex, IoCounters, Transfer, TransferError, Transfers,
 };
 use crate::sync::{Mutex, epoch, lock, thread};
-use crate::unit::{RBLOCK_BYTES, SECTOR_BYTES, WBLOCK_HEADER_RBLOCKS, WblockId};
+use crate::unit::{RBLOCK_BYTES, SECTOR_BYTES, Sequence, WBLOCK_HEADER_RBLOCKS, WblockId};
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
@@ -49,6 +50,8 @@ pub struct Source<'a> {
     pub first_wblock_bytes: u64,
     /// Threads that walk records.
     pub walkers: usize,
+    /// Whether the wblock with a sequence was durable as a whole: nothing in it is torn then.
+    pub is_whole: &'a (dyn Fn(Sequence) -> bool + Sync),
     /// Told after each batch.
     pub on_progress: Option<OnProgress>,
 }
@@ -86,7 +89,9 @@ pub fn load(keyspace: &Keyspace, source: &mut Source<'_>) -> Result<LoadReport, 
     let mut report = LoadReport::default();
     read_headers(keyspace.stripes(), source)?;
     let found = sort_wblocks(keyspace.stripes(), &mut report);
-    let shared = Shared { keyspace, report: Mutex::new(report), is_full: Mutex::new(false) };
+    let is_whole = source.is_whole;
+    let shared =
+        Shared { keyspace, is_whole, report: Mutex::new(report), is_full: Mutex::new(false) };
     let total = found.len() as u64 * u64::from(keyspace.stripes().geometry().wblock_bytes);
     // A few batches wait at most: the reader is paced by the walkers.
     let (sender, receiver) = sync_channel(source.walkers * 2);
@@ -171,7 +176,7 @@ fn sort_wblocks(stripes: &Stripes, report: &mut LoadReport) -> Vec<(WblockId, Wb
         };
         // SAFETY: (1) read by the caller, on this thread; (2) nobody opens a wblock during a load.
         let sector = unsafe {
-            stripes.region().bytes(geometry.location(wblock, 0), SECTOR_BYTES / RBLOCK_BYTES)
+            stripes.region().bytes(geometry.location(wblock, 0), 0, SECTOR_BYTES as usize)
         };
         match WblockHeader::decode(sector, &home) {
             HeaderState::Free => stripes.release(wblock),
@@ -185,7 +190,7 @@ fn sort_wblocks(stripes: &Stripes, report: &mut LoadReport) -> Vec<(WblockId, Wb
                 let is_foreign = matches!(state, HeaderState::Foreign(_));
                 report.rejected.foreign_wblocks += u64::from(is_foreign);
                 report.rejected.damaged_wblocks += u64::from(!is_foreign);
-                entry.begin(crate::unit::Sequence(0), None, State::Used);
+                entry.begin(Sequence(0), None, State::Used);
                 entry.bury(geometry.wblock_rblocks() - WBLOCK_HEADER_RBLOCKS);
             }
         }
@@ -230,6 +235,7 @@ fn read_wblocks(
 /// What the walkers share.
 struct Shared<'a> {
     keyspace: &'a Keyspace,
+    is_whole: &'a (dyn Fn(Sequence) -> bool + Sync),
     report: Mutex<LoadReport>,
     is_full: Mutex<bool>,
 }
@@ -265,7 +271,8 @@ impl Shared<'_> {
         let first_location = geometry.location(wblock, 0);
         // SAFETY: (1) read by the reader, which handed the wblock on through the channel; (2) no
         // wblock is opened during a load.
-        let image = unsafe { stripes.region().bytes(first_location, geometry.wblock_rblocks()) };
+        let image =
+            unsafe { stripes.region().bytes(first_location, 0, geometry.wblock_bytes as usize) };
         let place = WblockPlace {
             store_key: identity.store_key,
             first_location,
@@ -274,7 +281,7 @@ impl Shared<'_> {
         let guard = epoch::pin();
         let mut admitted_rblocks = 0;
         let mut is_full = false;
-        let scan = scan_wblock(image, place, |rblock, view| {
+        let mut scan = scan_wblock(image, place, |rblock, view| {
             admitted_rblocks += view.rblocks();
             let location = geometry.location(wblock, rblock);
             match self.keyspace.admit(&guard, stripe, location) {
@@ -283,6 +290,9 @@ impl Shared<'_> {
                 None => is_full = true,
             }
         });
+        if (self.is_whole)(header.sequence) {
+            scan.judge_as_durable();
+        }
         report.wblocks += 1;
         report.bytes += scan.bytes;
         report.read += u64::from(scan.records);
@@ -292,7 +302,7 @@ impl Shared<'_> {
                 damage.kind == DamageKind::Rot || damage.cause == DamageCause::Unsupported;
             if let Some(rblock) = damage.key.filter(|_| was_durable) {
                 let lost = geometry.location(wblock, rblock);
-                admitted_rblocks += stripes.rblocks_of(lost);
+                admitted_rblocks += stripes.word_of(lost).rblocks().map_or(0, NonZeroU32::get);
                 self.mark_lost(stripes, lost, damage);
                 is_full |= self.keyspace.admit(&guard, stripe, lost).is_none();
             }

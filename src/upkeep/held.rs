@@ -38,11 +38,12 @@ impl Keyspace {
         accept: impl FnOnce(&RecordView<'_>) -> bool,
     ) -> Option<Held<'_>> {
         let view = self.find(&guard, hash, key).filter(accept)?;
-        let view: *const [u8] = view.bytes();
+        let word = view.commit();
+        let body: *const [u8] = view.body();
         // SAFETY: the bytes lie in the region, which lives as long as `self`; they do not change
         // while `guard` is held (K1), which moves into the result and so outlives every use: a
         // `Held` lends its view for no longer than itself (H1).
-        let bytes = unsafe { &*view };
-        Some(Held { view: record_view(bytes), _guard: Some(guard) })
+        let body = unsafe { &*body };
+        Some(Held { view: record_view(word, body), _guard: Some(guard) })
     }
 }

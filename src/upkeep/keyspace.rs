@@ -10,13 +10,17 @@
 //! The counters are kept per stripe, so that two cores do not share a line, and summed when read:
 //! one may be negative, the sum is not, once writers are quiet.
 
-use crate::format::{RecordView, precedence};
+use crate::format::{CommitWord, RecordView, precedence};
 use crate::index::{Hash, Index, IndexFull, Occupied, Place, Records};
 use crate::region::Stripes;
 use crate::sync::epoch::Guard;
 use crate::sync::{Arc, AtomicI64, CachePadded, Relaxed, prefetch};
 use crate::unit::{Location, RBLOCK_BYTES};
+use std::num::NonZeroU32;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Bytes of a commit word, which is only ever read as an atomic.
+const WORD_BYTES: usize = size_of::<CommitWord>();
 
 /// Index, region and counters.
 #[derive(Debug)]
@@ -91,11 +95,14 @@ impl Keyspace {
     /// has just committed.
     #[inline]
     pub fn view<'g>(&'g self, _guard: &'g Guard, location: Location) -> RecordView<'g> {
-        let rblocks = self.stripes.rblocks_of(location);
+        let word = self.stripes.word_of(location);
+        let bytes = word.rblocks().map_or(0, NonZeroU32::get) as usize * RBLOCK_BYTES as usize;
+        let body = bytes.saturating_sub(WORD_BYTES);
         // SAFETY: (1) the index's edge, or the caller's own commit, orders the bytes before; (2)
-        // the guard was taken before the index was read (K1) and outlives the slice.
-        let bytes = unsafe { self.stripes.region().bytes(location, rblocks) };
-        record_view(bytes)
+        // the guard was taken before the index was read (K1) and outlives the slice; (3) the word
+        // is left out.
+        let body = unsafe { self.stripes.region().bytes(location, WORD_BYTES, body) };
+        record_view(word, body)
     }
 
     /// The record of `key`, whatever it is: value, expired value or tombstone.
@@ -243,8 +250,8 @@ impl Keyspace {
 /// was loaded, by its checksums.
 #[inline]
 #[expect(clippy::expect_used, reason = "a record without a shape is a bug of this crate (K1)")]
-pub(super) fn record_view(bytes: &[u8]) -> RecordView<'_> {
-    RecordView::new(bytes).expect("a committed record has a shape")
+pub(super) fn record_view(word: CommitWord, body: &[u8]) -> RecordView<'_> {
+    RecordView::with_word(word, body).expect("a committed record has a shape")
 }
 
 /// What became of a record at cold start.

@@ -14,14 +14,10 @@ use crate::error::Failure;
 use crate::shadow::{Member, RETRIES, RETRY_PAUSE};
 use brindle::format::{
     CommitWord, Damage, DamageCause, DamageKind, HeaderState, Location, RBLOCK_BYTES, RecordView,
-    SECTOR_BYTES, Sequence, StoreKey, WblockHeader, WblockHome, WblockPlace, WblockScan,
-    scan_wblock,
+    SECTOR_BYTES, StoreKey, WblockHeader, WblockHome, WblockPlace, WblockScan, scan_wblock,
 };
 use std::io;
 use std::thread;
-
-/// By how much an open raises the limit of sequences, as `shadow::set` of the engine does.
-const SEQUENCE_BATCH: u64 = 1 << 20;
 
 /// What a wblock turned out to be.
 #[derive(Debug)]
@@ -147,8 +143,8 @@ impl Reader {
 
     fn walked(&self, member: &Member, place: u32, seen: Seen, in_flux: bool) -> Wblock<'_> {
         let Seen { header, damaged_copy, mut scan, .. } = seen;
-        if !in_flux && was_durable(member, header.sequence) {
-            scan.damage.iter_mut().for_each(|damage| damage.kind = DamageKind::Rot);
+        if !in_flux && member.superblock.is_whole(header.sequence) {
+            scan.judge_as_durable();
         }
         let first_location = member.superblock.geometry.location(member.wblock_at(place), 0);
         let (image, rblocks) = (&*self.image, &*self.rblocks);
@@ -179,14 +175,6 @@ impl<'r> Walked<'r> {
     pub(crate) fn damaged_record(&self, damage: &Damage) -> Option<RecordView<'r>> {
         view(self.image, damage.key?)
     }
-}
-
-/// All of the wblock's life `sequence` was durable: it belongs to a run that was closed in order.
-/// The limit was last raised in the last run, so what lies just below it was handed out in it.
-fn was_durable(member: &Member, sequence: Sequence) -> bool {
-    let limit = member.superblock.sequence_limit.0;
-    let last_run = limit.saturating_sub(SEQUENCE_BATCH)..limit;
-    member.superblock.clean && last_run.contains(&sequence.0)
 }
 
 /// Was durable once: what the engine counts as lost, or damaged without a loss.
