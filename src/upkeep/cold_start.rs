@@ -113,7 +113,7 @@ pub fn load(keyspace: &Keyspace, source: &mut Source<'_>) -> Result<LoadReport, 
             .map_err(LoadError::Read)
     });
     read?;
-    if *lock(&shared.is_full) {
+    if shared.is_full() {
         return Err(LoadError::IndexFull);
     }
     let mut report = lock(&shared.report).clone();
@@ -218,10 +218,7 @@ fn read_wblocks(
         // What is missing at the end of a short shadow stays zero, and ends the walk there.
         transfers.run(source.io, &mut jobs, source.counters)?;
         bytes += wblocks.len() as u64 * u64::from(wblock_bytes);
-        if sender.send(wblocks.to_vec()).is_err() {
-            break;
-        }
-        if *lock(&shared.is_full) {
+        if sender.send(wblocks.to_vec()).is_err() || shared.is_full() {
             break;
         }
         if let Some(on_progress) = &source.on_progress {
@@ -248,17 +245,26 @@ impl Shared<'_> {
             let batch = lock(batches).recv();
             let Ok(batch) = batch else { return };
             for (wblock, header) in batch {
-                // The rest is taken and left: the reader must not wait for a place in the queue.
-                if *lock(&self.is_full) {
-                    break;
-                }
-                let mut report = LoadReport::default();
-                let walked = self.walk(wblock, &header, &mut report);
-                lock(&self.report).add(&report);
-                if walked.is_none() {
-                    *lock(&self.is_full) = true;
-                }
+                self.walk_one(wblock, &header);
             }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        *lock(&self.is_full)
+    }
+
+    fn walk_one(&self, wblock: WblockId, header: &WblockHeader) {
+        // Once the index is full the rest is taken and left: the reader must not wait for a place
+        // in the queue.
+        if self.is_full() {
+            return;
+        }
+        let mut report = LoadReport::default();
+        let walked = self.walk(wblock, header, &mut report);
+        lock(&self.report).add(&report);
+        if walked.is_none() {
+            *lock(&self.is_full) = true;
         }
     }
 
