@@ -190,10 +190,11 @@ fn sample(is_closed: bool) -> Sample {
 fn superblock_of(image: &[u8]) -> Superblock {
     let copy_b = usize::try_from(SUPERBLOCK_COPY_B_OFFSET).expect("small");
     let b = &image[copy_b..copy_b + SUPERBLOCK_BYTES];
-    match brindle::format::choose(&image[..SUPERBLOCK_BYTES], b) {
-        brindle::format::Found::Superblock { superblock, .. } => superblock,
-        other => panic!("{other:?}"),
-    }
+    let found = brindle::format::choose(&image[..SUPERBLOCK_BYTES], b);
+    let brindle::format::Found::Superblock { superblock, .. } = found else {
+        panic!("{found:?}");
+    };
+    superblock
 }
 
 fn wblock_at(wblock: usize) -> usize {
@@ -264,17 +265,17 @@ fn last_flush_start(bytes: &[u8], place: WblockPlace, end_rblock: u32) -> usize 
 /// Runs `check` for each of `cases` on two threads.
 fn for_each<T: Send + Sync>(cases: &[T], check: impl Fn(&Bench, &T) + Sync) {
     let next = AtomicU64::new(0);
+    let take = || {
+        let at = next.fetch_add(1, Ordering::Relaxed);
+        cases.get(usize::try_from(at).expect("few"))
+    };
+    let work = || {
+        let bench = Bench::new();
+        std::iter::from_fn(take).for_each(|case| check(&bench, case));
+    };
     thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                let bench = Bench::new();
-                loop {
-                    let at = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).expect("few");
-                    let Some(case) = cases.get(at) else { return };
-                    check(&bench, case);
-                }
-            });
-        }
+        scope.spawn(work);
+        scope.spawn(work);
     });
 }
 
@@ -400,13 +401,9 @@ fn check_flips(sample: &Sample, bits: &[usize], loaded: &Loaded) {
     assert!(places.contains(&lost_places), "{context}");
     assert!((expected.torn..=expected.torn + elsewhere).contains(&rejected.torn), "{context}");
     assert_eq!(rejected.unsupported + rejected.damaged_wblocks + rejected.foreign_wblocks, 0);
-    match &loaded.health {
-        Health::Ok => assert_eq!(expected.lost_places + expected.lost_values, 0, "{context}"),
-        Health::DataLoss { damaged, .. } => {
-            assert_eq!(*damaged, lost_places + rejected.lost_values, "{context}");
-        }
-        other => panic!("{context}: {other:?}"),
-    }
+    let damaged = if let Health::DataLoss { damaged, .. } = loaded.health { damaged } else { 0 };
+    assert_eq!(damaged, lost_places + rejected.lost_values, "{context}");
+    assert_eq!(damaged == 0, loaded.health == Health::Ok, "{context}");
 }
 
 #[test]

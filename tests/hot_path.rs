@@ -88,8 +88,10 @@ fn config() -> Config {
         .flush_max_ms(2)
 }
 
+type Operation = (&'static str, fn(&Store, &Keys));
+
 /// The operations by name; each runs over all keys once.
-fn operations() -> Vec<(&'static str, fn(&Store, &Keys))> {
+fn operations() -> Vec<Operation> {
     vec![
         ("get, hit", |store, keys| {
             for key in &keys.present {
@@ -221,6 +223,7 @@ fn child_entry() {
         operation(&store, &keys);
     }
     mark();
+    child::say("done");
 }
 
 /// System calls that the child's working thread made between its marks, as `strace` shows them.
@@ -235,7 +238,7 @@ fn calls_between_marks(part: &str) -> Option<Vec<String>> {
     let log_text = log.to_str().expect("a plain path");
     let wrapper = ["strace", "-f", "-o", log_text];
     let shadow = shadow.to_str().expect("a plain path");
-    let output = child::command_under(&wrapper, "child_entry", part, shadow).output();
+    let output = child::command(&wrapper, "child_entry", part, shadow).output();
     let output = output.expect("strace starts");
     let calls = std::fs::read_to_string(&log).unwrap_or_default();
     if !output.status.success() && !calls.contains("getppid") {

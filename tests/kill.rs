@@ -34,6 +34,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Threads of the child. Each owns a part of the keys; the shared ones all of them write.
 const THREADS: u64 = 3;
+const THREADS_LEN: usize = 3;
 const KEYS: u64 = 160;
 const SHARED_KEYS: u64 = 40;
 /// Cycles that one store lives through.
@@ -174,7 +175,7 @@ struct Run<'a> {
     /// For writes of shared keys, which bring their own.
     versions: AtomicU64,
     /// Per thread: the last of its writes that has returned.
-    returned: [AtomicU64; THREADS as usize],
+    returned: [AtomicU64; THREADS_LEN],
     is_full: AtomicBool,
 }
 
@@ -188,6 +189,7 @@ impl Run<'_> {
     fn work(&self, thread: u64, setup: &Setup) {
         let mut rng = Rng::new(setup.seed ^ (thread << 56));
         let mut number = setup.first_number + thread;
+        let returned = &self.returned[usize::try_from(thread).expect("few")];
         while !self.is_full.load(Ordering::Relaxed) {
             number += THREADS;
             let is_durable = rng.below(24) == 0;
@@ -204,7 +206,7 @@ impl Run<'_> {
                 Err(other) => self.note(&format!("E {number} {other}\n")),
             }
             // Release and Acquire: who sees the number flushes what it stands for.
-            self.returned[thread as usize].store(number, Ordering::Release);
+            returned.store(number, Ordering::Release);
             if rng.below(16) == 0 {
                 self.flush();
             }
@@ -339,12 +341,11 @@ impl Oracle {
             // their versions.
             writes.sort_by_key(|write| (write.version, write.number));
             let candidates = self.keys.entry(key).or_insert_with(|| vec![absent(key)]);
-            for write in writes {
-                if durable.contains(&write.number) {
-                    candidates.clear();
-                }
-                candidates.push(write);
+            let last = writes.iter().rposition(|write| durable.contains(&write.number));
+            if last.is_some() {
+                candidates.clear();
             }
+            candidates.extend(writes.into_iter().skip(last.unwrap_or(0)));
         }
     }
 
@@ -398,7 +399,7 @@ struct Victim {
 
 impl Victim {
     fn start(setup: &Setup) -> Self {
-        let mut command = child::command("child_entry", "write", &setup.encode());
+        let mut command = child::command(&[], "child_entry", "write", &setup.encode());
         let mut child = command.stdout(Stdio::piped()).spawn().expect("a child");
         let lines = BufReader::new(child.stdout.take().expect("its output"));
         Self { child, lines }

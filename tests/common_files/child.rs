@@ -8,13 +8,9 @@ use std::process::Command;
 const PART: &str = "BRINDLE_TEST_PART";
 const ARGUMENT: &str = "BRINDLE_TEST_ARGUMENT";
 
-/// The test binary, to run only the test `entry`, in the part `part`.
-pub fn command(entry: &str, part: &str, argument: &str) -> Command {
-    command_under(&[], entry, part, argument)
-}
-
-/// The same under the program, with its arguments, that `wrapper` names.
-pub fn command_under(wrapper: &[&str], entry: &str, part: &str, argument: &str) -> Command {
+/// The test binary, to run only the test `entry`, in the part `part`; under the program, with its
+/// arguments, that `wrapper` names, if it names one.
+pub fn command(wrapper: &[&str], entry: &str, part: &str, argument: &str) -> Command {
     let own = std::env::current_exe().expect("the path of this program");
     let mut command = match wrapper.split_first() {
         None => Command::new(&own),
