@@ -1,0 +1,442 @@
+//! Invariant 2: what threads do to one key at the same time behaves as if done one at a time.
+//!
+//! Threads work on a few hot keys and note when each call began and ended; the history of each key
+//! must then have an order, within those times, that a plain map could have answered to. The
+//! checker is Wing and Gong's with Lowe's memo: it tries the calls that may come next, and keeps
+//! the sets of calls done, with the state reached, that led nowhere. Cold keys in between make
+//! wblocks full and the index grow.
+//!
+//! `BRINDLE_HISTORIES=N` runs N histories of each kind; `BRINDLE_SEED=S` starts at seed S.
+//!
+//! Source: Lowe, "Testing for linearizability", 2017.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "helpers of tests"
+)]
+
+mod common;
+
+use brindle::testing::{Harness, SimDisk};
+use brindle::{Condition, DeleteOptions, Error, PutOptions, Store, Version};
+use common::{Random, config, disk};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+const STRIPES: u32 = 2;
+const OPS: u64 = 150;
+
+/// The value that a key has, with its version.
+type State = Option<(u64, Version)>;
+
+/// A call and what it answered; `done: None` is a condition that did not hold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Call {
+    Get { found: State },
+    Put { value: u64, when: Condition, done: Option<Version> },
+    Delete { when: Condition, done: Option<bool> },
+    Add { new: u64, done: Version },
+}
+
+/// What a call leads to; `None`: a map in this state would not have answered so.
+fn step(state: State, call: &Call) -> Option<State> {
+    let holds = |when| match when {
+        Condition::Always => true,
+        Condition::IfAbsent => state.is_none(),
+        Condition::IfPresent => state.is_some(),
+        Condition::IfVersion(version) => state.is_some_and(|(_, at)| at == version),
+        other => panic!("{other:?} is new"),
+    };
+    let is_above = |version| state.is_none_or(|(_, before)| version > before);
+    match *call {
+        Call::Get { found } => (found == state).then_some(state),
+        Call::Put { when, done: None, .. } | Call::Delete { when, done: None } => {
+            (!holds(when)).then_some(state)
+        }
+        Call::Put { value, when, done: Some(version) } => {
+            (holds(when) && is_above(version)).then_some(Some((value, version)))
+        }
+        Call::Delete { when, done: Some(was_live) } => {
+            (holds(when) && was_live == state.is_some()).then_some(None)
+        }
+        Call::Add { new, done } => {
+            let old = state.map_or(0, |(value, _)| value);
+            (new == old + 1 && is_above(done)).then_some(Some((new, done)))
+        }
+    }
+}
+
+/// A call on one key, from when to when.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    key: u64,
+    begun: u64,
+    ended: u64,
+    call: Call,
+}
+
+/// Whether the calls on one key can be put in an order that explains every answer.
+fn is_linearizable(entries: &[Entry]) -> bool {
+    let mut entries = entries.to_vec();
+    entries.sort_by_key(|entry| entry.begun);
+    let mut been: HashSet<(Vec<u64>, State)> = HashSet::new();
+    let mut done = vec![0_u64; entries.len().div_ceil(64)];
+    let is_done = |done: &[u64], at: usize| done[at / 64] >> (at % 64) & 1 == 1;
+    // The calls that were chosen, each with the state before it.
+    let mut chosen: Vec<(usize, State)> = Vec::new();
+    let (mut state, mut from, mut first_left) = (None, 0, 0);
+    while chosen.len() < entries.len() {
+        while is_done(&done, first_left) {
+            first_left += 1;
+        }
+        // A call may come next if it began before any other that is left had ended.
+        let mut next = None;
+        let mut first_end = u64::MAX;
+        for at in first_left..entries.len() {
+            if entries[at].begun > first_end {
+                break;
+            }
+            if !is_done(&done, at) {
+                first_end = first_end.min(entries[at].ended);
+            }
+        }
+        for at in from.max(first_left)..entries.len() {
+            if entries[at].begun > first_end {
+                break;
+            }
+            if is_done(&done, at) {
+                continue;
+            }
+            let Some(after) = step(state, &entries[at].call) else { continue };
+            done[at / 64] |= 1 << (at % 64);
+            if been.insert((done.clone(), after)) {
+                next = Some((at, after));
+                break;
+            }
+            done[at / 64] &= !(1 << (at % 64));
+        }
+        if let Some((at, after)) = next {
+            chosen.push((at, state));
+            (state, from) = (after, 0);
+        } else {
+            let Some((at, before)) = chosen.pop() else { return false };
+            done[at / 64] &= !(1 << (at % 64));
+            (state, from, first_left) = (before, at + 1, first_left.min(at));
+        }
+    }
+    true
+}
+
+#[test]
+fn the_checker_takes_what_has_an_order_and_nothing_else() {
+    let version = Version::from;
+    let get = |found| Call::Get { found };
+    let put = |value, at| Call::Put { value, when: Condition::Always, done: Some(version(at)) };
+    let (one, two) = (Some((1, version(1))), Some((2, version(2))));
+    let history = |calls: &[(u64, u64, Call)]| {
+        let entry = |(begun, ended, call): &(u64, u64, Call)| Entry {
+            key: 0,
+            begun: *begun,
+            ended: *ended,
+            call: *call,
+        };
+        is_linearizable(&calls.iter().map(entry).collect::<Vec<_>>())
+    };
+    assert!(history(&[(0, 1, put(1, 1)), (2, 3, get(one))]));
+    assert!(history(&[(0, 9, put(1, 1)), (1, 2, get(None)), (3, 4, get(one))]));
+    assert!(history(&[(0, 9, put(2, 2)), (1, 8, put(1, 1)), (2, 3, get(one)), (4, 5, get(two))]));
+    assert!(!history(&[(0, 1, put(1, 1)), (2, 3, get(None))]), "a lost put");
+    assert!(!history(&[(0, 9, put(1, 1)), (1, 2, get(one)), (3, 4, get(None))]), "went back");
+    assert!(!history(&[(0, 1, get(one)), (2, 3, put(1, 1))]), "a read of the future");
+    assert!(!history(&[(0, 1, put(2, 2)), (2, 3, put(1, 1))]), "a version went back");
+    let add = |at| Call::Add { new: 1, done: version(at) };
+    assert!(history(&[(0, 5, add(1))]));
+    assert!(!history(&[(0, 5, add(1)), (1, 6, add(2))]), "a lost update");
+    let absent = |at| Call::Put { value: at, when: Condition::IfAbsent, done: Some(version(at)) };
+    assert!(!history(&[(0, 5, absent(1)), (1, 6, absent(2))]), "both were first");
+    let refused = Call::Put { value: 5, when: Condition::IfAbsent, done: None };
+    assert!(history(&[(0, 5, absent(1)), (1, 6, refused)]));
+    assert!(!history(&[(0, 1, refused), (2, 3, absent(1))]), "refused for no reason");
+    let delete = |was| Call::Delete { when: Condition::Always, done: Some(was) };
+    assert!(history(&[(0, 1, put(1, 1)), (2, 9, delete(true)), (3, 8, delete(false))]));
+    assert!(!history(&[(0, 1, put(1, 1)), (2, 9, delete(true)), (3, 8, delete(true))]));
+}
+
+/// A value that says `value` over and over: a mixture of two shows. Long ones fill wblocks.
+fn bytes(value: u64, random: &mut Random) -> Vec<u8> {
+    let times = if random.below(8) == 0 { 2 + random.below(200) } else { 2 };
+    value.to_le_bytes().repeat(usize::try_from(times).unwrap())
+}
+
+fn number(value: &[u8]) -> u64 {
+    let mut words = value.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+    let first = words.next().expect("a number");
+    assert!(words.all(|word| word == first), "a torn value: {value:?}");
+    first
+}
+
+fn hot(key: u64) -> [u8; 8] {
+    key.to_le_bytes()
+}
+
+fn condition(random: &mut Random, last: Version) -> Condition {
+    match random.below(8) {
+        0 | 1 => Condition::IfAbsent,
+        2 => Condition::IfPresent,
+        3 | 4 => Condition::IfVersion(last),
+        _ => Condition::Always,
+    }
+}
+
+/// `None`: the condition did not hold.
+fn answer<T>(result: brindle::Result<T>) -> Option<T> {
+    match result {
+        Ok(done) => Some(done),
+        Err(Error::ConditionFailed) => None,
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+/// One call on a hot key; `last` is the version that the thread saw last of the key.
+fn call(store: &Store, key: u64, value: u64, random: &mut Random, last: &mut Version) -> Call {
+    let key = hot(key);
+    match random.below(10) {
+        0..=3 => {
+            let found = store.get(key).map(|record| (number(&record), record.version()));
+            *last = found.map_or(*last, |(_, version)| version);
+            Call::Get { found }
+        }
+        4..=6 => {
+            let when = condition(random, *last);
+            let options = PutOptions::new().condition(when);
+            let done = answer(store.put_with(key, bytes(value, random), &options));
+            *last = done.unwrap_or(*last);
+            Call::Put { value, when, done }
+        }
+        7 => {
+            let when = condition(random, *last);
+            let done = answer(store.delete_with(key, &DeleteOptions::new().condition(when)));
+            Call::Delete { when, done }
+        }
+        _ => {
+            let mut new = 0;
+            let updated = store.update(key, |old| {
+                new = old.map_or(0, number) + 1;
+                Some(bytes(new, random))
+            });
+            let done = updated.expect("updates").expect("not deleted");
+            *last = done;
+            Call::Add { new, done }
+        }
+    }
+}
+
+/// One thread's part in a history.
+fn work(store: &Store, clock: &AtomicU64, seed: u64, keys: u64) -> Vec<Entry> {
+    let mut random = Random(seed);
+    let mut last = vec![Version::default(); usize::try_from(keys).unwrap()];
+    let mut entries = Vec::new();
+    for op in 0..OPS {
+        if random.below(4) == 0 {
+            store.put((seed << 32 | op).to_be_bytes(), [7; 100]).expect("room");
+        }
+        let key = random.below(keys);
+        // Distinct values, far from those that updates count up to.
+        let value = (seed << 16 | op) << 20;
+        let last = &mut last[usize::try_from(key).unwrap()];
+        let begun = clock.fetch_add(1, Ordering::SeqCst);
+        let call = call(store, key, value, &mut random, last);
+        let ended = clock.fetch_add(1, Ordering::SeqCst);
+        entries.push(Entry { key, begun, ended, call });
+    }
+    entries
+}
+
+/// A store for one history, and the disk of its shadow if it has one.
+fn open(has_shadow: bool, wblocks: u32) -> (Store, Option<SimDisk>) {
+    let config = config(STRIPES, wblocks).flush_max_ms(2);
+    if !has_shadow {
+        return (Harness::default().open(config).unwrap(), None);
+    }
+    let disk = disk(STRIPES, wblocks);
+    (Harness::default().open_on(config, Arc::new(disk.clone())).unwrap(), Some(disk))
+}
+
+/// Runs `threads` threads over one store and returns what they did.
+fn record(store: &Store, seed: u64, threads: u64, keys: u64) -> Vec<Entry> {
+    let (clock, start) = (AtomicU64::new(0), Barrier::new(usize::try_from(threads).unwrap()));
+    thread::scope(|scope| {
+        let spawn = |at| {
+            let (clock, start) = (&clock, &start);
+            scope.spawn(move || {
+                start.wait();
+                work(store, clock, seed * 16 + at + 1, keys)
+            })
+        };
+        let workers: Vec<_> = (0..threads).map(spawn).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a worker")).collect()
+    })
+}
+
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"))
+}
+
+/// What is there at the end is one more read of each key.
+fn read_all(store: &Store, keys: u64, entries: &mut Vec<Entry>) {
+    for key in 0..keys {
+        let found = store.get(hot(key)).map(|record| (number(&record), record.version()));
+        let call = Call::Get { found };
+        entries.push(Entry { key, begun: u64::MAX - 1, ended: u64::MAX, call });
+    }
+}
+
+/// Histories from consecutive seeds; each key's must be linearizable, and end as the store ends,
+/// also after a restart.
+fn check_histories(has_shadow: bool, count: u64) {
+    let count = from_env("BRINDLE_HISTORIES", count);
+    let first = from_env("BRINDLE_SEED", 1);
+    let mut calls = 0;
+    for seed in first..first + count {
+        let (threads, keys) = (3 + seed % 2, 4 + seed % 5);
+        let replay = format!("BRINDLE_SEED={seed} BRINDLE_HISTORIES=1");
+        let (store, disk) = open(has_shadow, 40);
+        let mut entries = record(&store, seed, threads, keys);
+        calls += entries.len();
+        read_all(&store, keys, &mut entries);
+        store.close().expect("closes");
+        if let Some(disk) = disk {
+            let again = Harness::default().open_on(config(STRIPES, 40), Arc::new(disk));
+            read_all(&again.expect("opens"), keys, &mut entries);
+        }
+        for key in 0..keys {
+            let of_key: Vec<_> = entries.iter().filter(|entry| entry.key == key).copied().collect();
+            assert!(is_linearizable(&of_key), "{replay}: key {key}: {of_key:#?}");
+        }
+    }
+    println!("{count} histories from seed {first}, {calls} calls on hot keys");
+}
+
+#[test]
+fn histories_in_memory_are_linearizable() {
+    check_histories(false, 150);
+}
+
+#[test]
+fn histories_with_a_shadow_are_linearizable_and_survive_a_restart() {
+    check_histories(true, 100);
+}
+
+#[test]
+fn a_put_that_was_refused_never_comes_back() {
+    let (store, disk) = open(true, 40);
+    let rounds = 3_000_u64;
+    let starts = Barrier::new(2);
+    let race = |mine: u64| {
+        let put = |key: u64| {
+            starts.wait();
+            let options = PutOptions::new().condition(Condition::IfAbsent);
+            store.put_with(hot(key), mine.to_le_bytes(), &options).is_ok()
+        };
+        (0..rounds).map(put).collect::<Vec<bool>>()
+    };
+    let (mine, theirs) = thread::scope(|scope| {
+        let theirs = scope.spawn(|| race(2));
+        (race(1), theirs.join().expect("the other"))
+    });
+    store.close().unwrap();
+    let disk = disk.expect("a shadow");
+    let store = Harness::default().open_on(config(STRIPES, 40), Arc::new(disk)).unwrap();
+    for (key, (mine, theirs)) in (0..).zip(mine.into_iter().zip(theirs)) {
+        assert!(mine != theirs, "one is first");
+        let found = number(&store.get(hot(key)).expect("one was put"));
+        assert_eq!(found, if mine { 1 } else { 2 }, "key {key}: the refused put was read");
+    }
+}
+
+#[test]
+fn counters_that_several_threads_update_add_up() {
+    for has_shadow in [false, true] {
+        let (store, disk) = open(has_shadow, 60);
+        let (threads, adds) = (4_u64, 2_000_u64);
+        thread::scope(|scope| {
+            for seed in 0..threads {
+                let store = &store;
+                scope.spawn(move || {
+                    let mut random = Random(seed);
+                    for _ in 0..adds {
+                        let add = |old: Option<&[u8]>| {
+                            Some((old.map_or(0, number) + 1).to_le_bytes().to_vec())
+                        };
+                        store.update(hot(random.below(4)), add).expect("room");
+                    }
+                });
+            }
+        });
+        let sum =
+            |store: &Store| (0..4).map(|key| number(&store.get(hot(key)).unwrap())).sum::<u64>();
+        assert_eq!(sum(&store), threads * adds);
+        store.close().unwrap();
+        if let Some(disk) = disk {
+            let again = Harness::default().open_on(config(STRIPES, 60), Arc::new(disk)).unwrap();
+            assert_eq!(sum(&again), threads * adds, "after a restart");
+        }
+    }
+}
+
+/// Writes that each raise the version of one of three keys.
+fn write_on(store: &Store, seed: u64, has_shadow: bool) {
+    let mut random = Random(seed);
+    for op in 0..3_000_u64 {
+        let key = hot(random.below(3));
+        match random.below(8) {
+            // A tombstone keeps the version; without a shadow there is none.
+            0 if has_shadow => {
+                store.delete(key).expect("room");
+            }
+            1 => {
+                store.update(key, |_| Some(op.to_le_bytes().to_vec())).expect("room");
+            }
+            2 => {
+                store.put((op | seed << 32).to_be_bytes(), [7; 30]).expect("room");
+            }
+            _ => {
+                store.put(key, bytes(op, &mut random)).expect("room");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_versions_that_a_reader_sees_never_go_back() {
+    for has_shadow in [false, true] {
+        let (store, _disk) = open(has_shadow, 60);
+        let writers_left = AtomicU64::new(2);
+        let read = || {
+            let mut newest = [Version::default(); 3];
+            while writers_left.load(Ordering::SeqCst) > 0 {
+                for (key, newest) in (0..).zip(&mut newest) {
+                    let Some(record) = store.get(hot(key)) else { continue };
+                    let _whole = number(&record);
+                    assert!(record.version() >= *newest, "a read went back");
+                    *newest = record.version();
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for seed in 0..2 {
+                let (store, writers_left) = (&store, &writers_left);
+                scope.spawn(move || {
+                    write_on(store, seed, has_shadow);
+                    writers_left.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+            scope.spawn(read);
+            scope.spawn(read);
+        });
+    }
+}
