@@ -1,6 +1,15 @@
 //! Retirement of segments and of the directory's array, against readers that are pinned.
 //!
 //! The memory is marked when it is reclaimed, and every access asserts that it is not marked.
+//!
+//! Seen to fail, one weakening at a time:
+//! - a segment, or the array, is reclaimed at once, not through the guard: the first model.
+//! - a segment is retired before its slots are moved: the first two.
+//! - a slot is stored, or loaded, Relaxed (E4): `a_slot_passes_on_...`.
+//! - the root is stored, or loaded, Relaxed (E5): the first model.
+//! - announcing, `swap`, or giving up the right, Relaxed (E6): `an_installer_sees_...`.
+//! - the right is given up with a plain store (D5): the models with two writers.
+//! - a slot is moved whatever its generation (D2): `segments_may_be_installed_in_any_order`.
 #![cfg(loom)]
 
 #[path = "index_common/mod.rs"]
@@ -75,6 +84,7 @@ fn a_slot_passes_on_the_contents_of_its_segment() {
         let writer = store.clone();
         let guard = pin();
         let thread = thread::spawn(move || writer.put(3, 0));
+        thread::yield_now(); // else loom does not let the thread come first
         assert_eq!(store.find(&guard, 0), Some(0));
         drop(guard);
         thread.join().unwrap();

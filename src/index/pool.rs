@@ -18,8 +18,8 @@
 //! Happens-before edges
 //! - E3  `push` (Release) to `take` (Acquire): the link, and the end of the last use.
 //!
-//! Checked by: `tests.rs` (threads, bytes); under loom nothing is reused, so that a use after
-//! reclamation is seen.
+//! Checked by: `tests.rs` (threads, bytes). Not modelled: under loom nothing is reused, so that a
+//! use after reclamation is seen; P1 and E3 rest on the argument above and on stress.
 //!
 //! [`give_back`]: Pool::give_back
 //! [`retire`]: Pool::retire

@@ -103,7 +103,7 @@ fn agrees_with_a_map() {
     let seed = u64::from(std::process::id());
     let index = index(0);
     let mut model = HashMap::new();
-    for step in 0..200_000_u64 {
+    for step in 0..120_000_u64 {
         let random = mix(seed << 32 | step);
         let key = random % 30_000;
         match random >> 60 {
@@ -127,12 +127,12 @@ fn agrees_with_a_map() {
     assert!(scanned.iter().all(|(key, times)| *times == 1 && model.contains_key(key)));
 }
 
-/// At every size of a whole doubling; without optimization, for its first third.
+/// At every size of a whole doubling; without optimization, for its first tenth.
 #[test]
 fn a_record_costs_at_most_16_bytes_from_a_million_up() {
     let index = index(0);
     let mut check = 1_000_000_u64;
-    let end = if cfg!(debug_assertions) { 1_300_000 } else { 2_200_000_u64 };
+    let end = if cfg!(debug_assertions) { 1_100_000 } else { 2_200_000_u64 };
     for key in 0..end {
         if key == check {
             assert!(index.bytes() <= 16 * key, "{} bytes at {key} records", index.bytes());
@@ -149,7 +149,7 @@ fn a_record_costs_at_most_16_bytes_from_a_million_up() {
 
 #[test]
 fn expected_records_fit_at_16_bytes_with_hardly_a_split() {
-    for expected in [100_000_u64, 170_000, 500_000] {
+    for expected in [100_000_u64, 170_000] {
         let index = index(expected);
         let before = index.segments();
         for key in 0..expected {
@@ -247,7 +247,7 @@ fn a_scan_sees_what_stays_exactly_once_while_segments_split() {
                 }
             }
         });
-        for _ in 0..8 {
+        for _ in 0..4 {
             let seen = scan(&index, std::thread::yield_now);
             assert!((0..stay).all(|key| seen.get(&key) == Some(&1)), "each exactly once");
         }
