@@ -490,7 +490,8 @@ fn a_delete_with_a_version_is_remembered_on_an_absent_key() {
         for _ in 0..2 {
             assert_eq!((store.len(), store.stats().tombstones), (0, 1));
             for late in [49, 50] {
-                refused!(store.put_with("k", "late", &put_at(late)), Error::VersionConflict { current }
+                let put = store.put_with("k", "late", &put_at(late));
+                refused!(put, Error::VersionConflict { current }
                     if *current == version(50));
             }
             assert!(store.get("k").is_none());

@@ -248,9 +248,9 @@ fn work(store: &Store, clock: &AtomicU64, seed: u64, keys: u64) -> Vec<Entry> {
         // Distinct values, far from those that updates count up to.
         let value = (seed << 16 | op) << 20;
         let last = &mut last[usize::try_from(key).unwrap()];
-        let begun = clock.fetch_add(1, Ordering::SeqCst);
+        let begun = clock.fetch_add(1, Ordering::AcqRel);
         let call = call(store, key, value, &mut random, last);
-        let ended = clock.fetch_add(1, Ordering::SeqCst);
+        let ended = clock.fetch_add(1, Ordering::AcqRel);
         entries.push(Entry { key, begun, ended, call });
     }
     entries
@@ -418,7 +418,7 @@ fn the_versions_that_a_reader_sees_never_go_back() {
         let writers_left = AtomicU64::new(2);
         let read = || {
             let mut newest = [Version::default(); 3];
-            while writers_left.load(Ordering::SeqCst) > 0 {
+            while writers_left.load(Ordering::Acquire) > 0 {
                 for (key, newest) in (0..).zip(&mut newest) {
                     let Some(record) = store.get(hot(key)) else { continue };
                     let _whole = number(&record);
@@ -432,7 +432,7 @@ fn the_versions_that_a_reader_sees_never_go_back() {
                 let (store, writers_left) = (&store, &writers_left);
                 scope.spawn(move || {
                     write_on(store, seed, has_shadow);
-                    writers_left.fetch_sub(1, Ordering::SeqCst);
+                    writers_left.fetch_sub(1, Ordering::AcqRel);
                 });
             }
             scope.spawn(read);

@@ -147,8 +147,8 @@ impl Config {
         self
     }
 
-    /// Whether the engine's own threads are pinned to cores. Default: true; on fewer than four cores
-    /// they are left to the scheduler all the same.
+    /// Whether the engine's own threads are pinned to cores. Default: true; on fewer than four
+    /// cores they are left to the scheduler all the same.
     pub fn pin_cores(mut self, pin: bool) -> Self {
         self.pin_cores = pin;
         self

@@ -256,8 +256,8 @@ fn check_long(seed: Seed, front: &[u8], key: &[u8]) -> u32 {
     low(digest.digest())
 }
 
-/// The bytes between the commit word and the key: the first 20, or all 28 if the record expires. The
-/// commit word is stored apart, atomically, when everything else is in place.
+/// The bytes between the commit word and the key: the first 20, or all 28 if the record expires.
+/// The commit word is stored apart, atomically, when everything else is in place.
 #[inline]
 pub fn encode_head(
     shape: &Shape,

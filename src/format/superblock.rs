@@ -256,8 +256,8 @@ impl Superblock {
         })
     }
 
-    /// True if every flush of the wblock with this sequence was durable: no run has crashed since it
-    /// was opened. What does not verify in it is rot then, and never a torn write.
+    /// True if every flush of the wblock with this sequence was durable: no run has crashed since
+    /// it was opened. What does not verify in it is rot then, and never a torn write.
     pub fn is_whole(&self, sequence: Sequence) -> bool {
         self.clean && sequence >= self.whole_from
     }
