@@ -141,7 +141,7 @@ fn see(store: &Store, key: &str) -> Seen {
 }
 
 fn value(store: &Store, key: &str) -> Option<Vec<u8>> {
-    store.get(key).map(|record| record.to_vec())
+    store.get(key).map(|record| record.value().to_vec())
 }
 
 fn contents(store: &Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -733,7 +733,7 @@ fn get_many_answers_in_the_order_of_the_keys_and_takes_duplicates() {
         assert_eq!(records.len(), keys.len());
         for (number, record) in numbers.iter().zip(&records) {
             let expected = (*number < 40).then(|| format!("v{number}").into_bytes());
-            assert_eq!(record.as_ref().map(|record| record.to_vec()), expected);
+            assert_eq!(record.as_ref().map(|record| record.value().to_vec()), expected);
         }
         assert!(store.get_many(&[""; 0]).is_empty());
     });
@@ -746,7 +746,7 @@ fn the_other_ways_to_read_agree_with_get() {
         store.prefetch("k");
         store.prefetch("absent");
         store.prefetch("");
-        assert_eq!(store.get_with("k", |record| record.to_vec()), Some(b"v".to_vec()));
+        assert_eq!(store.get_with("k", |record| record.value().to_vec()), Some(b"v".to_vec()));
         let pin = store.pin();
         assert_eq!(pin.get("k").as_deref(), Some(&b"v"[..]));
         let held = pin.get("k");
@@ -767,7 +767,7 @@ fn scan_returns_each_record_exactly_once() {
         let store = bench.open();
         let mut expected = BTreeMap::new();
         for number in 0..6_000_u32 {
-            let (key, value) = (number.to_le_bytes(), number.to_be_bytes());
+            let (key, value) = (number.to_le_bytes(), (!number).to_le_bytes());
             store.put(key, value).unwrap();
             expected.insert(key.to_vec(), value.to_vec());
         }
@@ -1033,8 +1033,8 @@ fn a_full_store_reads_on_and_takes_deletes() {
         assert_eq!(contents(&store), expected, "a refused put changes nothing");
         // Small puts between the deletes must not eat what is kept back for deletes.
         for (at, key) in (0_u32..).zip(expected.clone().into_keys()) {
-            let _ = store.put(at.to_be_bytes(), vec![9; 500]).map(|_| {
-                expected.insert(at.to_be_bytes().to_vec(), vec![9; 500]);
+            let _ = store.put(at.to_le_bytes(), vec![9; 500]).map(|_| {
+                expected.insert(at.to_le_bytes().to_vec(), vec![9; 500]);
             });
             assert!(store.delete(&key).expect("deletes pass"), "delete {at}");
             expected.remove(&key);
@@ -1066,14 +1066,16 @@ fn what_holds_a_pin_stays_on_its_thread_and_what_owns_its_bytes_may_leave() {
     assert_not!(Pin<'static>, Send);
     assert_not!(Scan<'static>, Send);
     assert_not!(Binding, Send);
-    fn crosses<T: Send + Sync + 'static>() {}
     crosses::<OwnedRecord>();
     crosses::<Store>();
     crosses::<Config>();
     crosses::<Error>();
-    fn clones<T: Clone>() {}
     clones::<Store>();
 }
+
+fn crosses<T: Send + Sync + 'static>() {}
+
+fn clones<T: Clone>() {}
 
 #[test]
 fn what_expired_before_a_crash_stays_dead_by_what_was_written_after() {

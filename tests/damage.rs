@@ -315,7 +315,7 @@ impl Sample {
             };
             let survivor = if !is_hit(&place.bytes) {
                 Some(place).filter(|place| place.is_live)
-            } else if !place.is_proven && !(place.is_whole && self.is_clean(hits)) {
+            } else if !(place.is_proven || place.is_whole && self.is_clean(hits)) {
                 expected.torn += 1;
                 continue;
             } else if is_hit(&place.head) {

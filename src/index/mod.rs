@@ -26,13 +26,13 @@ mod segment;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-#[cfg(any(loom, test))]
+#[cfg(loom)]
 pub use api::Vacant;
 pub use api::{Index, IndexFull, Occupied, Place};
 #[cfg(any(loom, test))]
 pub use entry::Changed;
 pub use entry::Hash;
 pub use growth::Records;
-#[cfg(any(loom, test))]
+#[cfg(loom)]
 pub use scan::SlotRef;
 pub use scan::{ScanCursor, SlotState};
