@@ -1,14 +1,15 @@
 //! The head of a wblock: 64 bytes, stored twice in its first sector.
 //!
-//! States of the sector: all zero (`Free`: never written, or struck out), a header of this place
+//! States: both copies all zero (`Free`: never written, or struck out), a header of this place
 //! (`Valid`), a header of another place or store (`Foreign`), anything else (`Damaged`).
 //!
 //! Two copies, because a header that cannot be read hides every record of its wblock: one rotten
 //! bit must not cost 8 MiB.
 //!
 //! Invariants
-//! - H1  Striking out zeroes the whole sector that holds the header, so "free" is never guessed
-//!   from a part of it.
+//! - H1  Both copies lie in the first 512 bytes, which any device writes whole or not at all. So
+//!   where they are zero, either nothing of the wblock was ever durable or it was struck out, and
+//!   whatever a power cut has left behind them does not count. No rot makes zeros of 128 bytes.
 #![forbid(unsafe_code)]
 
 use std::mem::{offset_of, size_of};
@@ -126,7 +127,8 @@ impl WblockHeader {
     /// later life counts.
     pub fn decode(bytes: &[u8], home: &WblockHome) -> HeaderState {
         let sector = bytes.get(..SECTOR_BYTES as usize).unwrap_or(bytes);
-        if !sector.is_empty() && sector.iter().all(|byte| *byte == 0) {
+        let header = sector.get(..WBLOCK_HEADER_BYTES as usize).unwrap_or(sector);
+        if !header.is_empty() && header.iter().all(|byte| *byte == 0) {
             return HeaderState::Free;
         }
         let first = Self::decode_copy(sector);
@@ -220,9 +222,11 @@ mod tests {
     }
 
     #[test]
-    fn zeros_in_front_of_something_are_not_free() {
+    fn zeros_are_free_whatever_is_left_behind_them() {
         let mut sector = [0; SECTOR_BYTES as usize];
         sector[4095] = 1;
+        assert_eq!(WblockHeader::decode(&sector, &header().home), HeaderState::Free);
+        sector[127] = 1;
         assert_eq!(WblockHeader::decode(&sector, &header().home), HeaderState::Damaged);
     }
 }

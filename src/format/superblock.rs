@@ -177,7 +177,8 @@ pub enum Found {
         /// The other copy, if it needs repair.
         damaged: Option<DamagedCopy>,
     },
-    /// Both copies are zero or missing: a new file, if it is zero elsewhere too.
+    /// Both copies are zero or missing, or were torn when the shadow was created: a new file, if it
+    /// is zero elsewhere too.
     AllZero,
     /// Neither copy has our magic.
     Foreign {
@@ -342,6 +343,9 @@ fn newest_format(copies: &[Result<Superblock, CopyError>], must_be_whole: bool) 
 /// What the shadow is, if neither copy counts.
 fn choose_none(a: (&[u8], CopyError), b: (&[u8], CopyError)) -> Found {
     let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    if is_torn_creation(a.0, 1) && is_torn_creation(b.0, 2) {
+        return Found::AllZero;
+    }
     if a.0.starts_with(&MAGIC) || b.0.starts_with(&MAGIC) {
         return Found::Damaged { a: a.1, b: b.1 };
     }
@@ -351,6 +355,20 @@ fn choose_none(a: (&[u8], CopyError), b: (&[u8], CopyError)) -> Found {
     let shown = if is_zero(a.0) { b.0 } else { a.0 };
     let shown = shown.get(..FOREIGN_SHOWN_BYTES).unwrap_or(shown);
     Found::Foreign { first_bytes: shown.escape_ascii().to_string() }
+}
+
+/// Whether `bytes`, a copy that does not verify, can be left of the first write to it, that of
+/// `generation`: its one end, or the ends of two such writes. The power was cut during the creation
+/// of the shadow, between the sectors of the device, perhaps more than once.
+///
+/// Copy A gets generation 1, then copy B generation 2, each durable before the next is begun, and
+/// records come only after generation 3: where neither copy verifies, none was ever written.
+fn is_torn_creation(bytes: &[u8], generation: u64) -> bool {
+    let Ok((copy, _)) = CopyBytes::ref_from_prefix(bytes) else { return false };
+    let is_ours = copy.magic == MAGIC && copy.format_version.get() == FORMAT_VERSION;
+    let is_tail_alone = bytes.iter().take(CHECKED_BYTES).all(|byte| *byte == 0);
+    let is_first = is_ours && copy.generation.get() == generation;
+    is_tail_alone || (is_first && copy.reserved.iter().all(|byte| *byte == 0))
 }
 
 fn choose_whole(a: Superblock, b: Superblock) -> Found {

@@ -179,7 +179,11 @@ fn sort_wblocks(stripes: &Stripes, report: &mut LoadReport) -> Vec<(WblockId, Wb
             stripes.region().bytes(geometry.location(wblock, 0), 0, SECTOR_BYTES as usize)
         };
         match WblockHeader::decode(sector, &home) {
-            HeaderState::Free => stripes.release(wblock),
+            HeaderState::Free => {
+                // A first flush of which the header did not arrive.
+                report.rejected.torn += u64::from(sector.iter().any(|byte| *byte != 0));
+                stripes.release(wblock);
+            }
             HeaderState::Valid { header, damaged_copy } => {
                 report.rejected.header_copies += u64::from(damaged_copy);
                 report.clock_floor = report.clock_floor.max(header.opened_at);

@@ -149,8 +149,8 @@ impl State {
                     _ => usize::MAX,
                 };
                 let count = rest.len().min(*bytes).min(short).min(into.len());
-                for (target, source) in into.iter_mut().zip(rest.iter().take(count)) {
-                    *target = *source;
+                if let (Some(target), Some(source)) = (into.get_mut(..count), rest.get(..count)) {
+                    target.copy_from_slice(source);
                 }
                 Ok(count)
             }
