@@ -9,13 +9,15 @@ use brindle::{
     Binding, Condition, Config, DeleteOptions, Error, Health, OwnedRecord, Pin, PutOptions,
     RECORD_HEADER_BYTES_MAX, Record, Scan, Store, Version,
 };
-use common::{Random, START_US, WBLOCK_BYTES, config, disk};
+use common::{Random, WBLOCK_BYTES, config, disk};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
+/// Where the clock starts: microseconds since 1970.
+const START_US: u64 = 1_700_000_000_000_000;
 const STRIPES: u32 = 2;
 const WBLOCKS: u32 = 12;
 /// What a wblock holds of records.
@@ -141,7 +143,7 @@ fn see(store: &Store, key: &str) -> Seen {
 }
 
 fn value(store: &Store, key: &str) -> Option<Vec<u8>> {
-    store.get(key).map(|record| record.value().to_vec())
+    store.get(key).map(|record| record.to_vec())
 }
 
 fn contents(store: &Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -435,25 +437,19 @@ fn at_equal_versions_the_later_expiry_wins_and_none_is_latest() {
 fn at_equal_versions_and_expiries_one_value_wins_in_any_order_of_arrival() {
     with_each_store(|store, _| {
         let values: Vec<Vec<u8>> = (0..8).map(|seed| Random(seed).bytes(20)).collect();
-        let mut digests: Vec<_> =
-            values.iter().map(|value| (xxhash_rust::xxh3::xxh3_64(value), value)).collect();
-        digests.sort();
-        let winner = digests.last().expect("eight").1;
+        let digest = |value: &Vec<u8>| (xxhash_rust::xxh3::xxh3_64(value), value.clone());
+        let winner = values.iter().map(digest).max().expect("eight").1;
+        let place = |order: u64, value: &[u8]| order ^ u64::from(value.first().copied().unwrap());
         for order in 0..24_u64 {
             let key = format!("k{order}");
             let mut shuffled: Vec<_> = values.iter().collect();
-            shuffled.sort_by_key(|value| {
-                Random(order ^ u64::from(value.first().copied().unwrap())).next()
-            });
+            shuffled.sort_by_key(|value| Random(place(order, value)).next());
             let mut best: Option<&Vec<u8>> = None;
             for value in shuffled {
-                let wins = best.is_none_or(|best| {
-                    (xxhash_rust::xxh3::xxh3_64(value), value)
-                        > (xxhash_rust::xxh3::xxh3_64(best), best)
-                });
+                let wins = best.is_none_or(|best| digest(value) > digest(best));
                 let result = store.put_with(&key, value, &put_at(5));
                 assert_eq!(result.is_ok(), wins, "{result:?}");
-                best = if wins { Some(value) } else { best };
+                best = best.filter(|_| !wins).or(Some(value));
             }
             assert_eq!(store.get(&key).expect("there").value(), winner);
         }
@@ -491,8 +487,7 @@ fn a_delete_with_a_version_is_remembered_on_an_absent_key() {
             assert_eq!((store.len(), store.stats().tombstones), (0, 1));
             for late in [49, 50] {
                 let put = store.put_with("k", "late", &put_at(late));
-                refused!(put, Error::VersionConflict { current }
-                    if *current == version(50));
+                refused!(put, Error::VersionConflict { current } if *current == version(50));
             }
             assert!(store.get("k").is_none());
             if bench.has_shadow() {
@@ -733,7 +728,7 @@ fn get_many_answers_in_the_order_of_the_keys_and_takes_duplicates() {
         assert_eq!(records.len(), keys.len());
         for (number, record) in numbers.iter().zip(&records) {
             let expected = (*number < 40).then(|| format!("v{number}").into_bytes());
-            assert_eq!(record.as_ref().map(|record| record.value().to_vec()), expected);
+            assert_eq!(record.as_ref().map(Record::to_vec), expected);
         }
         assert!(store.get_many(&[""; 0]).is_empty());
     });
@@ -1033,8 +1028,8 @@ fn a_full_store_reads_on_and_takes_deletes() {
         assert_eq!(contents(&store), expected, "a refused put changes nothing");
         // Small puts between the deletes must not eat what is kept back for deletes.
         for (at, key) in (0_u32..).zip(expected.clone().into_keys()) {
-            let _ = store.put(at.to_le_bytes(), vec![9; 500]).map(|_| {
-                expected.insert(at.to_le_bytes().to_vec(), vec![9; 500]);
+            let _ = store.put((!at).to_le_bytes(), vec![9; 500]).map(|_| {
+                expected.insert((!at).to_le_bytes().to_vec(), vec![9; 500]);
             });
             assert!(store.delete(&key).expect("deletes pass"), "delete {at}");
             expected.remove(&key);
@@ -1062,6 +1057,8 @@ macro_rules! assert_not {
 
 #[test]
 fn what_holds_a_pin_stays_on_its_thread_and_what_owns_its_bytes_may_leave() {
+    fn crosses<T: Send + Sync + 'static>() {}
+    fn clones<T: Clone>() {}
     assert_not!(Record<'static>, Send);
     assert_not!(Pin<'static>, Send);
     assert_not!(Scan<'static>, Send);
@@ -1072,10 +1069,6 @@ fn what_holds_a_pin_stays_on_its_thread_and_what_owns_its_bytes_may_leave() {
     crosses::<Error>();
     clones::<Store>();
 }
-
-fn crosses<T: Send + Sync + 'static>() {}
-
-fn clones<T: Clone>() {}
 
 #[test]
 fn what_expired_before_a_crash_stays_dead_by_what_was_written_after() {

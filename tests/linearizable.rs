@@ -96,12 +96,12 @@ fn is_linearizable(entries: &[Entry]) -> bool {
         // A call may come next if it began before any other that is left had ended.
         let mut next = None;
         let mut first_end = u64::MAX;
-        for at in first_left..entries.len() {
-            if entries[at].begun > first_end {
+        for (at, entry) in entries.iter().enumerate().skip(first_left) {
+            if entry.begun > first_end {
                 break;
             }
             if !is_done(&done, at) {
-                first_end = first_end.min(entries[at].ended);
+                first_end = first_end.min(entry.ended);
             }
         }
         for at in from.max(first_left)..entries.len() {
@@ -242,7 +242,7 @@ fn work(store: &Store, clock: &AtomicU64, seed: u64, keys: u64) -> Vec<Entry> {
     let mut entries = Vec::new();
     for op in 0..OPS {
         if random.below(4) == 0 {
-            store.put((seed << 32 | op).to_be_bytes(), [7; 100]).expect("room");
+            store.put((1 << 63 | seed << 32 | op).to_le_bytes(), random.bytes(100)).expect("room");
         }
         let key = random.below(keys);
         // Distinct values, far from those that updates count up to.
@@ -358,6 +358,15 @@ fn a_put_that_was_refused_never_comes_back() {
     }
 }
 
+/// Adds 1 to one counter of four, again and again.
+fn count_on(store: &Store, seed: u64, adds: u64) {
+    let mut random = Random(seed);
+    let add = |old: Option<&[u8]>| Some((old.map_or(0, number) + 1).to_le_bytes().to_vec());
+    for _ in 0..adds {
+        store.update(hot(random.below(4)), add).expect("room");
+    }
+}
+
 #[test]
 fn counters_that_several_threads_update_add_up() {
     for has_shadow in [false, true] {
@@ -366,15 +375,7 @@ fn counters_that_several_threads_update_add_up() {
         thread::scope(|scope| {
             for seed in 0..threads {
                 let store = &store;
-                scope.spawn(move || {
-                    let mut random = Random(seed);
-                    for _ in 0..adds {
-                        let add = |old: Option<&[u8]>| {
-                            Some((old.map_or(0, number) + 1).to_le_bytes().to_vec())
-                        };
-                        store.update(hot(random.below(4)), add).expect("room");
-                    }
-                });
+                scope.spawn(move || count_on(store, seed, adds));
             }
         });
         let sum =
@@ -402,7 +403,7 @@ fn write_on(store: &Store, seed: u64, has_shadow: bool) {
                 store.update(key, |_| Some(op.to_le_bytes().to_vec())).expect("room");
             }
             2 => {
-                store.put((op | seed << 32).to_be_bytes(), [7; 30]).expect("room");
+                store.put((1 << 63 | seed << 32 | op).to_le_bytes(), [7; 30]).expect("room");
             }
             _ => {
                 store.put(key, bytes(op, &mut random)).expect("room");
@@ -411,32 +412,33 @@ fn write_on(store: &Store, seed: u64, has_shadow: bool) {
     }
 }
 
+/// Reads three keys until no writer is left.
+fn read_on(store: &Store, writers_left: &AtomicU64) {
+    let mut newest = [Version::default(); 3];
+    while writers_left.load(Ordering::Acquire) > 0 {
+        for (key, newest) in (0..).zip(&mut newest) {
+            let Some(record) = store.get(hot(key)) else { continue };
+            let _whole = number(&record);
+            assert!(record.version() >= *newest, "a read went back");
+            *newest = record.version();
+        }
+    }
+}
+
 #[test]
 fn the_versions_that_a_reader_sees_never_go_back() {
     for has_shadow in [false, true] {
         let (store, _disk) = open(has_shadow, 60);
-        let writers_left = AtomicU64::new(2);
-        let read = || {
-            let mut newest = [Version::default(); 3];
-            while writers_left.load(Ordering::Acquire) > 0 {
-                for (key, newest) in (0..).zip(&mut newest) {
-                    let Some(record) = store.get(hot(key)) else { continue };
-                    let _whole = number(&record);
-                    assert!(record.version() >= *newest, "a read went back");
-                    *newest = record.version();
-                }
-            }
+        let (store, writers_left) = (&store, &AtomicU64::new(2));
+        let write = |seed| {
+            write_on(store, seed, has_shadow);
+            writers_left.fetch_sub(1, Ordering::AcqRel);
         };
         thread::scope(|scope| {
-            for seed in 0..2 {
-                let (store, writers_left) = (&store, &writers_left);
-                scope.spawn(move || {
-                    write_on(store, seed, has_shadow);
-                    writers_left.fetch_sub(1, Ordering::AcqRel);
-                });
-            }
-            scope.spawn(read);
-            scope.spawn(read);
+            scope.spawn(|| write(0));
+            scope.spawn(|| write(1));
+            scope.spawn(|| read_on(store, writers_left));
+            scope.spawn(|| read_on(store, writers_left));
         });
     }
 }

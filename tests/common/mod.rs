@@ -5,8 +5,6 @@ use brindle::{Config, HugePages};
 
 /// The smallest wblock: the same code as the largest, 1/128 of the work.
 pub const WBLOCK_BYTES: u32 = 64 << 10;
-/// Where the clocks of the tests start: microseconds since 1970.
-pub const START_US: u64 = 1_700_000_000_000_000;
 
 /// A small store in memory, cheap to open.
 pub fn config(stripes: u32, wblocks_per_stripe: u32) -> Config {

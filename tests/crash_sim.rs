@@ -1,0 +1,531 @@
+//! Invariant 4 and its like: whatever a power cut leaves of the shadow, nothing durable is lost,
+//! nothing dead comes back, and nothing is read that was never put.
+//!
+//! A store runs on the simulated disk, its pump in the test's hands. Every event of the disk's log
+//! is a crash point; for each, and for several choices of what of the unsynced sectors survives,
+//! the store is opened again and held to what was written: a key may read as what it was when the
+//! last barrier completed by then began, or as anything that was written since, and as nothing
+//! else. Then one of these states becomes the disk of the next generation.
+//!
+//! `BRINDLE_CRASH_STATES=N` checks about N states in each test; `BRINDLE_SEED=S` starts at run S.
+//! A failure prints the run, and how to replay it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "helpers of tests"
+)]
+
+mod common;
+
+use brindle::testing::{Clock, FileIndex, Harness, ManualClock, Pump, SimConfig, SimDisk};
+use brindle::{Condition, Config, DeleteOptions, Error, PutOptions, Rejected, Store, Version};
+use common::{Random, config, disk};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Where the clock starts: microseconds since 1970.
+const START_US: u64 = 1_700_000_000_000_000;
+
+/// What is to see of a key: value and version; `None`: dead.
+type Seen = Option<(Vec<u8>, Version)>;
+type Contents = BTreeMap<Vec<u8>, (Vec<u8>, Version)>;
+
+/// The shape of a run.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    stripes: u32,
+    wblocks: u32,
+    keys: u64,
+    /// Calls of one generation.
+    ops: u64,
+    value_bytes_max: u64,
+    generations: u32,
+    /// Of 20 calls, how many are barriers.
+    barriers: u64,
+    lazy_sync: bool,
+}
+
+const SHAPE: Shape = Shape {
+    stripes: 1,
+    wblocks: 16,
+    keys: 5,
+    ops: 40,
+    value_bytes_max: 4_000,
+    generations: 3,
+    barriers: 2,
+    lazy_sync: false,
+};
+
+/// One write that was acknowledged.
+#[derive(Clone, Debug)]
+struct Write {
+    /// Events of the disk before it.
+    event: usize,
+    seen: Seen,
+}
+
+/// What was written to a disk since it had no past, and what of it is known to be durable.
+#[derive(Debug)]
+struct Log {
+    /// Each key's writes, the oldest first; the number in the run stands beside each.
+    keys: BTreeMap<Vec<u8>, Vec<(usize, Write)>>,
+    writes: usize,
+    /// Writes that a barrier covers, and the events when it had completed.
+    barriers: Vec<(usize, usize)>,
+}
+
+impl Log {
+    /// Of a disk on which `contents` are durable.
+    fn new(contents: &Contents, shape: &Shape) -> Self {
+        let mut log = Self { keys: BTreeMap::new(), writes: 0, barriers: Vec::new() };
+        for key in (0..shape.keys).map(name) {
+            log.note(&key, 0, contents.get(&key).cloned());
+        }
+        log.barriers.push((log.writes, 0));
+        log
+    }
+
+    fn note(&mut self, key: &[u8], event: usize, seen: Seen) {
+        let number = self.writes;
+        self.writes += 1;
+        self.keys.entry(key.to_vec()).or_default().push((number, Write { event, seen }));
+    }
+
+    /// Forgets what was written behind what `contents` show: it was lost with the process.
+    fn lose_behind(&mut self, contents: &Contents) {
+        for (key, writes) in &mut self.keys {
+            let seen = contents.get(key).cloned();
+            let stands = writes.iter().rposition(|(_, write)| write.seen == seen);
+            writes.truncate(1 + stands.unwrap_or_else(|| panic!("{key:?} reads as {seen:?}")));
+        }
+    }
+
+    /// What `key` may read as after a crash at `point`, the oldest first.
+    fn allowed(&self, key: &[u8], point: usize) -> Vec<&Seen> {
+        let durable =
+            self.barriers.iter().filter(|(_, done)| *done <= point).map(|(upto, _)| *upto);
+        let durable = durable.max().unwrap_or(0);
+        let writes = &self.keys[key];
+        let floor = writes.iter().rposition(|(number, _)| *number < durable).unwrap_or(0);
+        let rest = writes[floor + 1..].iter().filter(|(_, write)| write.event <= point);
+        writes[floor..=floor].iter().chain(rest).map(|(_, write)| &write.seen).collect()
+    }
+
+    /// Every key as the oracle has it, or what is wrong.
+    fn check(&self, contents: &Contents, point: usize) -> Result<(), String> {
+        if let Some(key) = contents.keys().find(|key| !self.keys.contains_key(*key)) {
+            return Err(format!("{} was never put", key.escape_ascii()));
+        }
+        let short = |seen: &Seen| seen.as_ref().map(|(value, at)| (value.len(), u64::from(*at)));
+        for key in self.keys.keys() {
+            let seen = contents.get(key).cloned();
+            let allowed = self.allowed(key, point);
+            if !allowed.contains(&&seen) {
+                let allowed: Vec<_> = allowed.into_iter().map(short).collect();
+                let (key, seen) = (key.escape_ascii(), short(&seen));
+                return Err(format!("{key} reads as {seen:?}, not one of {allowed:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name(key: u64) -> Vec<u8> {
+    format!("key-{key}").into_bytes()
+}
+
+/// All that is there, by scan, and the same by get.
+fn contents(store: &Store) -> Contents {
+    let mut contents = Contents::new();
+    for record in store.scan() {
+        let seen = (record.to_vec(), record.version());
+        let got = store.get(record.key()).expect("a scanned record can be got");
+        assert_eq!((got.to_vec(), got.version()), seen);
+        assert!(contents.insert(record.key().to_vec(), seen).is_none(), "scanned twice");
+    }
+    assert_eq!(store.len(), contents.len());
+    contents
+}
+
+/// A store under test, its pump and its log.
+struct Run {
+    shape: Shape,
+    config: Config,
+    disk: SimDisk,
+    store: Store,
+    pump: Pump,
+    log: Log,
+    random: Random,
+    time_us: u64,
+}
+
+fn open(disk: &SimDisk, config: &Config, time_us: u64) -> (Store, Pump) {
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(time_us));
+    let harness = Harness { clock: Some(clock), ..Harness::default() };
+    harness.open_pumped(config.clone(), Arc::new(disk.clone())).expect("opens")
+}
+
+impl Run {
+    fn new(shape: Shape, seed: u64) -> Self {
+        let mut random = Random(seed);
+        let blank = disk(shape.stripes, shape.wblocks);
+        let images = (0..shape.stripes).map(|file| blank.image(FileIndex(file))).collect();
+        let order_seed = (random.below(2) == 0).then_some(seed);
+        let disk = SimDisk::from_images(images, SimConfig { order_seed, ..SimConfig::default() });
+        let config = config(shape.stripes, shape.wblocks)
+            .disable_odsync(shape.lazy_sync)
+            .flush_max_ms(1000 * random.below(2))
+            .flush_size(4096 << random.below(5));
+        let log = Log::new(&Contents::new(), &shape);
+        let (store, pump) = open(&disk, &config, START_US);
+        Self { shape, config, disk, store, pump, log, random, time_us: START_US }
+    }
+
+    fn note(&mut self, key: &[u8], seen: Seen) {
+        self.log.note(key, self.disk.crash_points(), seen);
+    }
+
+    /// One call of the store or the pump.
+    fn step(&mut self) {
+        let key = name(self.random.below(self.shape.keys));
+        let stripe = self.random.below(self.shape.stripes.into());
+        if self.random.below(20) < self.shape.barriers {
+            return self.barrier();
+        }
+        if self.shape.stripes == 1 {
+            return self.call(&key);
+        }
+        let store = self.store.clone();
+        let bound = store.bind_thread(usize::try_from(stripe).unwrap()).unwrap();
+        self.call(&key);
+        drop(bound);
+    }
+
+    fn call(&mut self, key: &[u8]) {
+        match self.random.below(16) {
+            0..=6 => {
+                let value = self.value();
+                let put = self.store.put(key, &value);
+                self.wrote(key, put, Some(value));
+            }
+            7 => {
+                let value = self.value();
+                let there = self.store.get(key).map(|record| record.version());
+                let when = there.map_or(Condition::IfAbsent, Condition::IfVersion);
+                let options = PutOptions::new().condition(when);
+                let put = self.store.put_with(key, &value, &options);
+                self.wrote(key, put, Some(value));
+            }
+            8 => {
+                let (value, version) = (self.value(), self.version());
+                let put = self.store.put_with(key, &value, &PutOptions::new().version(version));
+                self.wrote(key, put, Some(value));
+            }
+            9 => {
+                let (value, of_change) = (self.value(), self.random.below(4) > 0);
+                let change = of_change.then_some(value);
+                let updated = self.store.update(key, |_| change.clone());
+                self.wrote(key, updated.map(Option::unwrap_or_default), change);
+            }
+            10 | 11 => {
+                let deleted = self.store.delete(key);
+                self.wrote(key, deleted.map(|_| Version::default()), None);
+            }
+            12 => {
+                let options = DeleteOptions::new().version(self.version());
+                let deleted = self.store.delete_with(key, &options);
+                self.wrote(key, deleted.map(|_| Version::default()), None);
+            }
+            13 => {
+                self.pump.poll(false).expect("no faults");
+            }
+            14 => {
+                self.pump.poll(true).expect("no faults");
+            }
+            _ => self.reopen(),
+        }
+    }
+
+    fn wrote(&mut self, key: &[u8], result: brindle::Result<Version>, value: Option<Vec<u8>>) {
+        match result {
+            Ok(version) => self.note(key, value.map(|value| (value, version))),
+            Err(Error::VersionConflict { .. } | Error::OutOfSpace) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        let bytes = match self.random.below(8) {
+            0 => 0,
+            1 => self.shape.value_bytes_max * 5,
+            _ => self.random.below(self.shape.value_bytes_max),
+        };
+        self.random.bytes(usize::try_from(bytes).unwrap())
+    }
+
+    /// Sometimes above what is there, and sometimes not.
+    fn version(&mut self) -> Version {
+        Version::from(self.time_us + self.random.below(200))
+    }
+
+    fn barrier(&mut self) {
+        let covered = self.log.writes;
+        self.pump.barrier().expect("no faults");
+        self.log.barriers.push((covered, self.disk.crash_points()));
+    }
+
+    /// Ends the process, in order or not, and starts it anew on the same disk; no power is cut.
+    fn reopen(&mut self) {
+        let is_clean = self.random.below(2) == 0;
+        if is_clean {
+            self.barrier();
+        }
+        self.time_us = self.time_us + self.random.below(300) - 100;
+        let Self { store, pump, .. } = self;
+        store.clone().close().expect("without a thread there is nothing to fail");
+        // The pump goes with a store of its own, so that this one may be opened anew.
+        let (spare_store, spare_pump) = open(&disk(1, 4), &config(1, 4), START_US);
+        let pump = std::mem::replace(pump, spare_pump);
+        *store = spare_store;
+        if is_clean {
+            pump.close();
+        } else {
+            drop(pump);
+        }
+        (self.store, self.pump) = open(&self.disk, &self.config, self.time_us);
+        let contents = contents(&self.store);
+        if is_clean {
+            assert!(self.store.stats().load.was_clean);
+            self.log.check(&contents, usize::MAX).expect("closed in order");
+        }
+        self.log.lose_behind(&contents);
+        // Opening syncs every member: what a cold start has read is durable.
+        self.log.barriers.push((self.log.writes, self.disk.crash_points()));
+        assert_eq!(self.store.stats().load.damaged(), 0);
+    }
+
+    /// The next generation: `disk`, on which a store finds `contents`.
+    fn rebase(&mut self, disk: SimDisk, contents: &Contents) {
+        self.log = Log::new(contents, &self.shape);
+        self.disk = disk;
+        (self.store, self.pump) = open(&self.disk, &self.config, self.time_us);
+    }
+}
+
+/// A state of a disk after a power cut, opened and looked at.
+struct Crashed {
+    disk: SimDisk,
+    contents: Contents,
+}
+
+/// Opens the disk after a crash and holds it to the log; then once more, and after crashes during
+/// that opening.
+fn check_crash(run: &Run, point: usize, seed: u64) -> Result<Crashed, String> {
+    let disk = run.disk.crash_at(point, seed);
+    let (store, pump) = open(&disk, &run.config, run.time_us);
+    let found = contents(&store);
+    run.log.check(&found, point)?;
+    let stats = store.stats();
+    if stats.load.damaged() > 0 {
+        return Err(format!("torn writes were taken for damage: {:?}", stats.load.rejected));
+    }
+    drop((store, pump));
+    if seed.is_multiple_of(5) {
+        for nested in 0..=disk.crash_points() {
+            let again = disk.crash_at(nested, seed / 5 + nested as u64);
+            let (store, _pump) = open(&again, &run.config, run.time_us);
+            let second = store.stats();
+            if contents(&store) != found || second.tombstones != stats.tombstones {
+                return Err(format!("another cold start, cut at {nested}, found other records"));
+            }
+        }
+    }
+    Ok(Crashed { disk, contents: found })
+}
+
+fn from_env(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+/// Cuts the power at every event since the run was rebased. How many states that made, and one of
+/// them.
+fn check_generation(run: &mut Run, replay: &str) -> (u64, Crashed) {
+    let points = run.disk.crash_points() as u64 + 1;
+    let next = run.random.below(points);
+    let mut chosen = None;
+    // Two seeds a point: every manner of the disk comes up within four points.
+    for state in 0..2 * points {
+        let point = usize::try_from(state / 2).unwrap();
+        let crash = (run.random.below(1 << 20) << 3) + state % 8;
+        let crashed = check_crash(run, point, crash)
+            .unwrap_or_else(|wrong| panic!("{replay}, cut at {point}, seed {crash}: {wrong}"));
+        if state / 2 == next {
+            chosen = Some(crashed);
+        }
+    }
+    (2 * points, chosen.expect("one of the points"))
+}
+
+/// Runs of `shape`, until about `states` crashes have been checked.
+fn check_crashes(shape: Shape, states: u64) {
+    let states = from_env("BRINDLE_CRASH_STATES").unwrap_or(states);
+    let first = from_env("BRINDLE_SEED").unwrap_or(1);
+    let (mut checked, mut seed) = (0, first);
+    while checked < states {
+        let replay = format!("BRINDLE_SEED={seed} BRINDLE_CRASH_STATES=1, {shape:?}");
+        let mut run = Run::new(shape, seed);
+        for generation in 0..shape.generations {
+            for _ in 0..shape.ops {
+                run.step();
+            }
+            let replay = format!("{replay}: generation {generation}");
+            let (states, chosen) = check_generation(&mut run, &replay);
+            checked += states;
+            let Crashed { disk, contents } = chosen;
+            disk.forget_past();
+            run.rebase(disk, &contents);
+        }
+        seed += 1;
+    }
+    println!("{checked} crash states, seeds {first} to {}, {shape:?}", seed - 1);
+}
+
+#[test]
+fn a_power_cut_at_any_event_loses_nothing_durable() {
+    check_crashes(SHAPE, 500);
+}
+
+#[test]
+fn a_power_cut_loses_nothing_durable_over_several_stripes() {
+    check_crashes(Shape { stripes: 3, wblocks: 10, ..SHAPE }, 400);
+}
+
+#[test]
+fn a_power_cut_loses_nothing_durable_where_only_barriers_sync() {
+    check_crashes(Shape { lazy_sync: true, ..SHAPE }, 400);
+}
+
+#[test]
+fn a_power_cut_loses_nothing_durable_with_many_flushes_in_a_wblock() {
+    check_crashes(Shape { value_bytes_max: 300, barriers: 8, ..SHAPE }, 400);
+}
+
+#[test]
+fn a_power_cut_loses_nothing_durable_with_large_records_that_fill_wblocks() {
+    let shape = Shape { value_bytes_max: 12_000, wblocks: 30, generations: 2, ..SHAPE };
+    check_crashes(shape, 300);
+}
+
+#[test]
+fn a_power_cut_while_a_store_is_founded_leaves_a_new_one() {
+    let config = config(3, 4);
+    let blank = disk(3, 4);
+    drop(open(&blank, &config, START_US));
+    let points = blank.crash_points();
+    for point in 0..=points {
+        for seed in 0..16 {
+            let crashed = blank.crash_at(point, seed);
+            let (store, mut pump) = open(&crashed, &config, START_US);
+            assert!(contents(&store).is_empty(), "cut at {point} with {seed}");
+            store.put("k", "v").unwrap();
+            pump.barrier().unwrap();
+            let (store, _pump) = open(&crashed.crash(0), &config, START_US);
+            assert_eq!(store.get("k").as_deref(), Some(&b"v"[..]), "cut at {point} with {seed}");
+        }
+    }
+}
+
+/// A run that ended with a barrier, and all that it wrote.
+fn settled(seed: u64) -> (Run, SimDisk, Contents) {
+    let mut run = Run::new(Shape { ops: 80, value_bytes_max: 2_000, ..SHAPE }, seed);
+    for _ in 0..run.shape.ops {
+        run.step();
+    }
+    run.barrier();
+    let disk = run.disk.crash(0);
+    let found = contents(&open(&disk, &run.config, run.time_us).0);
+    run.log.check(&found, usize::MAX).expect("a barrier");
+    let disk = run.disk.crash(0);
+    (run, disk, found)
+}
+
+/// Flips bits where something was written, more often where it begins.
+fn flip(disk: &SimDisk, random: &mut Random) -> (FileIndex, usize, u32) {
+    let file = FileIndex(0);
+    let image = disk.image(file);
+    loop {
+        let at = usize::try_from(random.below(image.len() as u64)).unwrap();
+        // Sectors that are all zero hold nothing.
+        let sector = at / 4096 * 4096;
+        if image[sector..sector + 4096].iter().any(|byte| *byte != 0) {
+            let bit = u32::try_from(random.below(8)).unwrap();
+            disk.flip(file, at, bit);
+            return (file, at, bit);
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_harms_one_record_at_most_and_is_counted() {
+    let states = from_env("BRINDLE_CRASH_STATES").unwrap_or(300);
+    let first = from_env("BRINDLE_SEED").unwrap_or(1);
+    let (mut harmed, mut counted) = (0, 0);
+    for seed in first..first + states.div_ceil(50) {
+        let (run, disk, whole) = settled(seed);
+        let mut random = Random(seed ^ 0xF11B);
+        for _ in 0..50 {
+            let flipped =
+                SimDisk::from_images(vec![disk.image(FileIndex(0))], SimConfig::default());
+            let place = flip(&flipped, &mut random);
+            let replay = format!("BRINDLE_SEED={seed} BRINDLE_CRASH_STATES=1: {place:?}");
+            let (store, _pump) = open(&flipped, &run.config, run.time_us);
+            let (found, rejected) = (contents(&store), store.stats().load.rejected);
+            let differs = |key: &&Vec<u8>| found.get(*key) != whole.get(*key);
+            let differing: Vec<_> = run.log.keys.keys().filter(differs).collect();
+            assert!(differing.len() <= 1, "{replay}: {differing:?}, {rejected:?}");
+            assert!(found.keys().all(|key| run.log.keys.contains_key(key)), "{replay}");
+            counted += u32::from(rejected != Rejected::default());
+            let Some(key) = differing.first() else { continue };
+            harmed += 1;
+            assert_ne!(rejected, Rejected::default(), "{replay}: unnoticed");
+            let seen = found.get(*key).cloned();
+            let writes = &run.log.keys[*key];
+            let was_written = writes.iter().any(|(_, write)| write.seen == seen);
+            assert!(was_written || seen.is_none(), "{replay}: reads as {seen:?}");
+            // Rot, with the key known: absent, and nothing older in its place.
+            assert!(rejected.lost_values == 0 || seen.is_none(), "{replay}: an older copy");
+        }
+    }
+    assert!(harmed > 0 && counted > harmed, "{harmed} harmed, {counted} counted");
+    println!("{states} flips from seed {first}: {counted} counted, {harmed} harmed a live record");
+}
+
+#[test]
+fn any_number_of_flipped_bits_neither_panics_nor_reads_what_was_never_put() {
+    let states = from_env("BRINDLE_CRASH_STATES").unwrap_or(150);
+    let first = from_env("BRINDLE_SEED").unwrap_or(1);
+    for seed in first..first + states.div_ceil(50) {
+        let (run, disk, _) = settled(seed);
+        let mut random = Random(seed ^ 0xF11C);
+        for turn in 0..50 {
+            let flipped =
+                SimDisk::from_images(vec![disk.image(FileIndex(0))], SimConfig::default());
+            for _ in 0..=random.below(1 << (turn % 10)) {
+                flip(&flipped, &mut random);
+            }
+            let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(run.time_us));
+            let harness = Harness { clock: Some(clock), ..Harness::default() };
+            let opened = harness.open_pumped(run.config.clone(), Arc::new(flipped));
+            // Both superblock copies can be hit: then it is refused.
+            let Ok((store, _pump)) = opened else { continue };
+            for (key, seen) in contents(&store) {
+                let writes = run.log.keys.get(&key).expect("a key that was put");
+                let was_written =
+                    writes.iter().any(|(_, write)| write.seen.as_ref() == Some(&seen));
+                assert!(was_written, "BRINDLE_SEED={seed} BRINDLE_CRASH_STATES=1: turn {turn}");
+            }
+        }
+    }
+}
