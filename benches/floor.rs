@@ -6,7 +6,7 @@
 //! the quartiles of the engine's, and the median of the ratios of neighbouring slices.
 //!
 //! - `put new`: the second half of the records, into a region and an index that were touched.
-//! - `get`: uniform, every key there, every byte of the value read; `pinned`: under one pin.
+//! - `get`: uniform, every key there, every line of the value read; `pinned`: under one pin.
 //! - `overwrite`: uniform, half as many as there are records.
 //!
 //! The target is 1.6 for a get and 2 for a put, at 10 million records

@@ -1,6 +1,6 @@
 //! Question: what does one get of a key that is there cost, by value size, with no writer running?
 //!
-//! Uniform over all records, every byte of the value read. Each size has as many records: the
+//! Uniform over all records, every line of the value read. Each size has as many records: the
 //! larger ones differ in the lines of a value alone, not in the index.
 
 #![expect(clippy::expect_used, reason = "a bench ends at the first thing that goes wrong")]
