@@ -10,7 +10,7 @@
 //! The counters are kept per stripe, so that two cores do not share a line, and summed when read:
 //! one may be negative, the sum is not, once writers are quiet.
 
-use crate::format::{CommitWord, RecordView, precedence};
+use crate::format::{CommitWord, RECORD_HEADER_BYTES, RecordView, precedence};
 use crate::index::{Hash, Index, IndexFull, Occupied, Place, Records};
 use crate::region::Stripes;
 use crate::sync::epoch::Guard;
@@ -21,6 +21,11 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Bytes of a commit word, which is only ever read as an atomic.
 const WORD_BYTES: usize = size_of::<CommitWord>();
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
+/// What a reader is taken to read of a record: the first lines, for behind three the processor
+/// sees that they are read in order.
+const READ_BYTES: usize = 3 * LINE_BYTES;
 
 /// Index, region and counters.
 #[derive(Debug)]
@@ -110,6 +115,7 @@ impl Keyspace {
     pub fn find<'g>(&'g self, guard: &'g Guard, hash: Hash, key: &[u8]) -> Option<RecordView<'g>> {
         let mut found = None;
         self.index.find(guard, hash, |location| {
+            self.prefetch_behind(location, READ_BYTES);
             let view = self.view(guard, location);
             let is_key = view.key() == key;
             if is_key {
@@ -123,7 +129,10 @@ impl Keyspace {
     /// The place of `key` in the index, for a writer. `None`: the index can grow no more.
     #[inline]
     pub fn search<'g>(&'g self, guard: &'g Guard, hash: Hash, key: &[u8]) -> Option<Place<'g>> {
-        let is_key = |location| self.view(guard, location).key() == key;
+        let is_key = |location| {
+            self.prefetch_behind(location, READ_BYTES.min(RECORD_HEADER_BYTES + key.len()));
+            self.view(guard, location).key() == key
+        };
         self.index.search(guard, &Hasher { keyspace: self, guard }, hash, is_key).ok()
     }
 
@@ -134,6 +143,7 @@ impl Keyspace {
         // The first entry that resembles the key is nearly always its own: take it unseen.
         if let Some(location) = self.index.find(guard, hash, |_| true) {
             prefetch(self.stripes.region().pointer(location).as_ptr());
+            self.prefetch_behind(location, READ_BYTES);
         }
     }
 
@@ -152,6 +162,18 @@ impl Keyspace {
         let hasher = Hasher { keyspace: self, guard };
         let found = self.index.search_occupied(guard, &hasher, hash, is_key)?;
         Ok(found.map(Place::Occupied))
+    }
+
+    /// Asks for the lines of the record at `location` behind its first, up to `bytes` from its
+    /// start. Where key and value lie is told by the first line: without this, their misses would
+    /// begin only when that has come.
+    #[inline]
+    fn prefetch_behind(&self, location: Location, bytes: usize) {
+        let record = self.stripes.region().pointer(location).as_ptr();
+        for behind in (LINE_BYTES..bytes).step_by(LINE_BYTES) {
+            prefetch(record.wrapping_add(behind));
+        }
+        prefetch(record.wrapping_add(bytes - 1));
     }
 
     /// Takes the record at `location` out of the live bytes of its wblock.
