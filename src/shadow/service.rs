@@ -201,7 +201,7 @@ impl Pump {
         self.close();
     }
 
-    /// One round: see [`Flusher::poll`].
+    /// One round of the flusher; with `due` it takes the open wblocks along.
     ///
     /// # Errors
     ///
