@@ -31,6 +31,8 @@ fn put(stripes: &Stripes, rblocks: u32, mark: u8) -> Option<Location> {
     let guard = epoch::pin();
     let mut space = stripes.reserve(&guard, 0, rblocks, Purpose::Put)?;
     space.fill(8, &vec![mark; (rblocks * RBLOCK_BYTES - 8) as usize]);
+    // Readers may be led to it from here on; the flusher waits for the commit (S7).
+    space.show();
     Some(space.commit())
 }
 
