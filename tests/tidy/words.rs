@@ -225,5 +225,5 @@ fn no_path_of_one_machine_is_left() {
         assert!(breaks(".ci/run", &format!("cd {machine}brindle")), "{machine}");
         assert!(!breaks("README.md", &format!("https://a.example{machine}b")), "{machine}");
     }
-    assert!(!breaks("tests/tidy.rs", "\"tests/work/a\" and target/home/b"));
+    assert!(!breaks("tests/tidy.rs", "\"tests/works/a\" and target/home/b"));
 }
