@@ -222,9 +222,10 @@
 //! a newer one that had been put: whole, never older, never a mixture.
 //!
 //! At open every record is verified by checksum (reads do not verify again). A *torn* one, in the
-//! last flush of a wblock of a run that crashed, was never durable and is left out, and counted. A *rotten* one was:
-//! it is left out, counted in [`Stats`] and told by [`Store::health`], and no older copy of its key
-//! comes back as if it were current. [`OnDamage::Refuse`] does not open such a store.
+//! last flush of a wblock of a run that crashed, was never durable and is left out, and counted.
+//! A *rotten* one was: it is left out, counted in [`Stats`] and told by [`Store::health`], and no
+//! older copy of its key comes back as if it were current. [`OnDamage::Refuse`] does not open such
+//! a store.
 //!
 //! A write or sync that fails for good makes the store refuse writes, [`Error::ShadowFailed`];
 //! reads go on. Right after a crash the kernel may hold the dead process's lock for some tenths of
