@@ -161,6 +161,46 @@ fn expected_records_fit_at_16_bytes_with_hardly_a_split() {
     }
 }
 
+/// Memory comes 2 MiB at a time: 2 bytes a record at a million, so that every hint is its own case.
+#[test]
+fn a_hint_from_a_million_up_costs_at_most_16_bytes_a_record() {
+    let mut hint = 1_000_000_u64;
+    while hint < 3_400_000 {
+        let index = index(hint);
+        assert!(index.bytes() <= 16 * hint, "{} bytes at {hint} records", index.bytes());
+        hint += hint / 100;
+    }
+}
+
+/// With as many records as were expected, and with half as many again; without optimization, for
+/// one hint and to its end.
+#[test]
+fn a_hint_holds_when_it_is_met_and_passed() {
+    let thousands: &[u64] = if cfg!(debug_assertions) {
+        &[1_000]
+    } else {
+        &[1_000, 1_050, 1_100, 1_190, 1_300, 1_500, 2_000, 3_300]
+    };
+    for hint in thousands.iter().map(|thousands| thousands * 1_000) {
+        let index = index(hint);
+        let end = if cfg!(debug_assertions) { hint } else { hint * 3 / 2 };
+        for key in 0..=end {
+            if key == hint {
+                assert!(index.splits() <= 8, "{} splits at {hint}", index.splits());
+            }
+            if key >= hint && key % 1_000 == 0 {
+                let bytes = index.bytes();
+                assert!(bytes <= 16 * key, "{bytes} bytes for {key} records, {hint} expected");
+            }
+            let guard = pin();
+            match index.search(&guard, &KEYS, Hash(mix(key)), |_| false).unwrap() {
+                Place::Vacant(place) => place.insert(location(key, 0)).unwrap(),
+                Place::Occupied(_) => unreachable!("`is_key` says no"),
+            }
+        }
+    }
+}
+
 /// A cache: each new key replaces an old one, for ever.
 #[test]
 fn churn_neither_grows_the_index_nor_costs_more_than_16_bytes_a_record() {
