@@ -21,7 +21,9 @@ struct Sample {
 
 impl Sample {
     fn encode(&self) -> Vec<u8> {
-        let shape = Shape::new(self.key.len(), self.value.len(), self.head.expires_at.is_some());
+        let RecordHead { expires_at, over, .. } = self.head;
+        let shape =
+            Shape::new(self.key.len(), self.value.len(), expires_at.is_some(), over.is_some());
         let commit = CommitWord::new(self.store_key, self.sequence, shape.rblocks, false);
         let seed = Seed::new(self.store_key, self.location, commit);
         let checks = Checks::compute(seed, &self.head, &shape, &self.key, &self.value);
@@ -36,11 +38,12 @@ impl Sample {
 }
 
 fn flags() -> impl Strategy<Value = Flags> {
-    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(tombstone, moved, kept)| {
+    any::<[bool; 4]>().prop_map(|[tombstone, moved, kept, heir]| {
         let pick = |set: bool, flag| if set { flag } else { Flags::NONE };
         pick(tombstone, Flags::TOMBSTONE)
             | pick(moved, Flags::MOVED)
             | pick(kept, Flags::NEVER_EVICT)
+            | pick(heir, Flags::HEIR)
     })
 }
 
@@ -49,20 +52,33 @@ fn sample(key_len: usize, value_len: usize) -> impl Strategy<Value = Sample> {
         any::<[u8; 16]>(),
         0..1_u64 << 40,
         1..1_u64 << 43,
-        (any::<u64>(), any::<Option<u64>>(), flags()),
+        (any::<u64>(), any::<[Option<u64>; 2]>(), flags()),
         vec(any::<u8>(), 1..=key_len),
         vec(any::<u8>(), 0..=value_len),
     )
-        .prop_map(|(id, location, sequence, (version, expires_at, flags), key, value)| {
-            Sample {
-                store_key: StoreKey::of(&StoreId(id)),
-                location: Location(location),
-                sequence: Sequence(sequence),
-                head: RecordHead { version: Version::from(version), expires_at, flags },
-                key,
-                value,
-            }
-        })
+        .prop_map(
+            |(id, location, sequence, (version, [expires_at, over], flags), key, value)| {
+                let (version, over) = (Version::from(version), over.map(Version::from));
+                Sample {
+                    store_key: StoreKey::of(&StoreId(id)),
+                    location: Location(location),
+                    sequence: Sequence(sequence),
+                    head: RecordHead { version, expires_at, over, flags },
+                    key,
+                    value,
+                }
+            },
+        )
+}
+
+/// One of few versions, `over`s and expiries, so that every part of the order comes to decide.
+fn close_sample() -> impl Strategy<Value = Sample> {
+    (sample(3, 2), 0..5_u64).prop_map(|(mut sample, version)| {
+        sample.head.version = Version::from(version);
+        sample.head.over = sample.head.over.map(|over| Version::from(u64::from(over) % 5));
+        sample.head.expires_at = sample.head.expires_at.map(|at| at % 3);
+        sample
+    })
 }
 
 fn header() -> impl Strategy<Value = WblockHeader> {
@@ -111,6 +127,8 @@ proptest! {
         prop_assert_eq!((view.key(), view.value()), (&sample.key[..], &sample.value[..]));
         prop_assert_eq!(view.version(), sample.head.version);
         prop_assert_eq!(view.expires_at(), sample.head.expires_at);
+        prop_assert_eq!(view.over(), sample.head.over);
+        prop_assert_eq!(view.is_heir(), sample.head.flags.contains(Flags::HEIR));
         prop_assert!(view.flags().contains(sample.head.flags));
         prop_assert_eq!(view.is_tombstone(), sample.head.flags.contains(Flags::TOMBSTONE));
         prop_assert_eq!(view.rblocks() as usize * 16, bytes.len());
@@ -223,6 +241,20 @@ proptest! {
     }
 
     #[test]
+    fn every_flipped_bit_of_a_struck_header_is_found_and_harmless(header in header()) {
+        let whole = header.encode_struck();
+        let struck = HeaderState::Struck(header);
+        prop_assert_eq!(WblockHeader::decode(&whole, &header.home), struck);
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole;
+            flip(&mut bytes, bit);
+            prop_assert_eq!(WblockHeader::decode(&bytes, &header.home), struck, "bit {}", bit);
+            flip(&mut bytes, (bit + 512) % 1024); // the same bit of the other copy
+            prop_assert_eq!(WblockHeader::decode(&bytes, &header.home), HeaderState::Damaged);
+        }
+    }
+
+    #[test]
     fn the_higher_generation_counts(superblock in superblock()) {
         let newer = Superblock { generation: superblock.generation + 1, ..superblock };
         let (old, new) = (superblock.encode(), newer.encode());
@@ -234,12 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn precedence_is_a_total_order(samples in vec(sample(3, 2), 3), version in 0..3_u64) {
-        let mut samples = samples;
-        for sample in &mut samples {
-            sample.head.version = Version::from(u64::from(sample.key[0]) % 2 + version);
-            sample.head.expires_at = sample.head.expires_at.map(|at| at % 3);
-        }
+    fn precedence_is_a_total_order(samples in vec(close_sample(), 3)) {
         let bytes: Vec<_> = samples.iter().map(Sample::encode).collect();
         let views: Vec<_> = bytes.iter().map(|bytes| RecordView::new(bytes).unwrap()).collect();
         let [a, b, c] = [&views[0], &views[1], &views[2]];
@@ -249,6 +276,30 @@ proptest! {
             prop_assert!(precedence(a, c).is_le());
         }
         prop_assert_eq!(precedence(a, b).is_eq(), a.rank() == b.rank());
+    }
+
+    #[test]
+    fn what_was_forgotten_never_wins(new in close_sample(), old in close_sample()) {
+        let (new_bytes, old_bytes) = (new.encode(), old.encode());
+        let new = RecordView::new(&new_bytes).unwrap();
+        let old = RecordView::new(&old_bytes).unwrap();
+        let Some(over) = new.over() else { return Ok(()) };
+        if old.version() <= over && old.over().is_none_or(|older| older < over) {
+            prop_assert_eq!(precedence(&new, &old), Ordering::Greater);
+        }
+    }
+
+    #[test]
+    fn without_over_the_version_decides(left in close_sample(), right in close_sample()) {
+        let plain = |mut sample: Sample| {
+            sample.head.over = None;
+            sample.encode()
+        };
+        let (left, right) = (plain(left), plain(right));
+        let left = RecordView::new(&left).unwrap();
+        let right = RecordView::new(&right).unwrap();
+        let by_version = left.version().cmp(&right.version());
+        prop_assert!(by_version.is_eq() || precedence(&left, &right) == by_version);
     }
 }
 

@@ -63,7 +63,8 @@ impl Builder {
     }
 
     fn put(&mut self, head: &RecordHead, key: &[u8], value: &[u8]) {
-        let shape = Shape::new(key.len(), value.len(), head.expires_at.is_some());
+        let shape =
+            Shape::new(key.len(), value.len(), head.expires_at.is_some(), head.over.is_some());
         let (commit, seed) = self.seed(shape.rblocks, false);
         let checks = Checks::compute(seed, head, &shape, key, value);
         let bytes = encode_head(&shape, head, checks);
@@ -108,7 +109,7 @@ fn home(wblock: u32) -> WblockHome {
 }
 
 fn head(version: u64, expires_at: Option<u64>, flags: Flags) -> RecordHead {
-    RecordHead { version: Version::from(version), expires_at, flags }
+    RecordHead { version: Version::from(version), expires_at, over: None, flags }
 }
 
 /// The scan of `image` and the versions that it reported; asserts what holds for any image.
@@ -322,41 +323,122 @@ fn golden_superblock() -> Superblock {
     }
 }
 
-#[test]
-fn the_bytes_of_a_shadow_never_change() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1.shadow");
-    let shadow = golden_shadow();
-    if std::env::var_os("BRINDLE_BLESS").is_some() {
-        std::fs::write(&path, &shadow).unwrap();
-    }
-    let golden = std::fs::read(&path).expect("the golden shadow is part of the repository");
-    assert_eq!(golden.len(), shadow.len());
-    let differs = golden.iter().zip(&shadow).position(|(golden, written)| golden != written);
-    assert_eq!(differs, None, "first byte that differs from the golden shadow");
+/// The same store with what only reclaim writes: heirs, records that stand over a forgotten past,
+/// and a wblock that is struck out.
+fn golden_reclaimed() -> Vec<u8> {
+    let mut shadow = golden_shadow();
+    let area = SUPERBLOCK_AREA_BYTES as usize;
+    let over = |over: u64, head| RecordHead { over: Some(Version::from(over)), ..head };
+    let expires = Some(1_800_000_000_000_000);
+    let mut first = Builder::new(0, 9, &[0]);
+    first.put(&head(1_700_000_000_000_002, None, Flags::HEIR), b"key", b"value");
+    first.put(&over(100, head(5, None, Flags::NONE)), b"over", b"lower");
+    first.put(&over(100, head(6, expires, Flags::HEIR)), b"over", &[0xff; 33]);
+    first.flush();
+    first.put(&over(100, head(7, None, Flags::TOMBSTONE | Flags::HEIR)), b"over", b"");
+    first.put(&head(8, expires, Flags::HEIR | Flags::MOVED), b"expires", b"");
+    first.flush();
+    shadow[area..area + WBLOCK_BYTES].copy_from_slice(&first.image);
+    let struck = golden_struck().encode_struck();
+    shadow[area + WBLOCK_BYTES..][..struck.len()].copy_from_slice(&struck);
+    shadow
+}
+
+fn golden_struck() -> WblockHeader {
+    WblockHeader { home: home(1), sequence: Sequence(8), opened_at: 1_700_000_000_000_000 }
 }
 
 #[test]
-fn the_golden_shadow_is_read_as_it_was_written() {
-    let shadow = golden_shadow();
-    let area = SUPERBLOCK_AREA_BYTES as usize;
-    let copy_b = &shadow[SUPERBLOCK_COPY_B_OFFSET as usize..area];
-    let superblock = golden_superblock();
-    assert_eq!(
-        choose(&shadow[..SUPERBLOCK_BYTES], copy_b),
-        Found::Superblock { superblock, copy: CopyName::A, damaged: None }
-    );
-    let expected = [(0, 7, vec![1_700_000_000_000_001, 2, 3, 4]), (1, 8, vec![7])];
-    for (wblock, sequence, versions) in expected {
-        let image = &shadow[area + wblock as usize * WBLOCK_BYTES..][..WBLOCK_BYTES];
-        let HeaderState::Valid { header, damaged_copy: false } =
-            WblockHeader::decode(image, &home(wblock))
-        else {
-            panic!("the header of wblock {wblock} is valid");
-        };
-        assert_eq!(header.sequence, Sequence(sequence));
-        let (scan, found) = scan(image, Builder::new(wblock, sequence, &[0]).place);
-        assert_eq!((found, scan.damage.len()), (versions, 0));
+fn the_bytes_of_a_shadow_never_change() {
+    for (name, shadow) in
+        [("format-1.shadow", golden_shadow()), ("format-1-reclaimed.shadow", golden_reclaimed())]
+    {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+        if std::env::var_os("BRINDLE_BLESS").is_some() {
+            std::fs::write(&path, &shadow).unwrap();
+        }
+        let golden = std::fs::read(&path).expect("the golden shadow is part of the repository");
+        assert_eq!(golden.len(), shadow.len());
+        let differs = golden.iter().zip(&shadow).position(|(golden, written)| golden != written);
+        assert_eq!(differs, None, "first byte that differs from {name}");
     }
+}
+
+/// Asserts that the wblock of the golden `shadow` has `sequence` and these versions.
+fn assert_holds(shadow: &[u8], wblock: u32, sequence: u64, versions: &[u64]) {
+    let area = SUPERBLOCK_AREA_BYTES as usize;
+    let image = &shadow[area + wblock as usize * WBLOCK_BYTES..][..WBLOCK_BYTES];
+    let HeaderState::Valid { header, damaged_copy: false } =
+        WblockHeader::decode(image, &home(wblock))
+    else {
+        panic!("the header of wblock {wblock} is valid");
+    };
+    assert_eq!(header.sequence, Sequence(sequence));
+    let (scan, found) = scan(image, Builder::new(wblock, sequence, &[0]).place);
+    assert_eq!((&found[..], scan.damage.len()), (versions, 0));
+}
+
+#[test]
+fn the_golden_shadows_are_read_as_they_were_written() {
+    let superblock = golden_superblock();
+    let area = SUPERBLOCK_AREA_BYTES as usize;
+    let (plain, reclaimed) = (golden_shadow(), golden_reclaimed());
+    for shadow in [&plain, &reclaimed] {
+        let copy_b = &shadow[SUPERBLOCK_COPY_B_OFFSET as usize..area];
+        assert_eq!(
+            choose(&shadow[..SUPERBLOCK_BYTES], copy_b),
+            Found::Superblock { superblock, copy: CopyName::A, damaged: None }
+        );
+    }
+    assert_holds(&plain, 0, 7, &[1_700_000_000_000_001, 2, 3, 4]);
+    assert_holds(&plain, 1, 8, &[7]);
+    assert_holds(&reclaimed, 0, 9, &[1_700_000_000_000_002, 5, 6, 7, 8]);
+    let state = WblockHeader::decode(&reclaimed[area + WBLOCK_BYTES..], &home(1));
+    assert_eq!(state, HeaderState::Struck(golden_struck()));
+}
+
+/// What a cold start makes of a shadow whose only wblock in use is struck out: nothing, no damage.
+#[test]
+fn a_store_opens_without_what_was_struck_out() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("shadow");
+    std::fs::write(&path, "").unwrap();
+    let open = || {
+        let config = brindle::Config::new().wblock_size(WBLOCK_BYTES as u64);
+        let config = config.data_size(4 * WBLOCK_BYTES as u64).stripes(1);
+        brindle::Store::open(config.shadow_devices([&path])).unwrap()
+    };
+    let store = open();
+    store.put("key", "value").unwrap();
+    store.close().unwrap();
+    let mut image = std::fs::read(&path).unwrap();
+    let superblock = Superblock::decode_copy(&image[..SUPERBLOCK_BYTES])
+        .or_else(|_| Superblock::decode_copy(&image[SUPERBLOCK_COPY_B_OFFSET as usize..]))
+        .unwrap();
+    let mut struck = 0;
+    for wblock in 0..4_usize {
+        let at = SUPERBLOCK_AREA_BYTES as usize + wblock * WBLOCK_BYTES;
+        let home = WblockHome {
+            store_id: superblock.store_id,
+            stripe: 0,
+            wblock: WblockId(wblock as u32),
+            wblock_bytes: WBLOCK_BYTES as u32,
+        };
+        if let HeaderState::Valid { header, .. } = WblockHeader::decode(&image[at..], &home) {
+            image[at..at + 128].copy_from_slice(&header.encode_struck());
+            struck += 1;
+        }
+    }
+    assert_eq!(struck, 1);
+    std::fs::write(&path, &image).unwrap();
+    let store = open();
+    assert!(store.get("key").is_none());
+    let load = store.stats().load;
+    let nothing = brindle::LoadReport::default().rejected;
+    assert_eq!((load.wblocks, load.read, load.rejected), (0, 0, nothing));
+    store.put("key", "again").unwrap();
+    store.close().unwrap();
+    assert_eq!(open().get("key").as_deref(), Some(&b"again"[..]));
 }
 
 fn small_record() -> impl Strategy<Value = (Vec<u8>, Vec<u8>, bool)> {

@@ -1,15 +1,19 @@
 //! The head of a wblock: 64 bytes, stored twice in its first sector.
 //!
-//! States: both copies all zero (`Free`: never written, or struck out), a header of this place
-//! (`Valid`), a header of another place or store (`Foreign`), anything else (`Damaged`).
+//! States: both copies all zero (`Free`: never written), a header of this place (`Valid`), the same
+//! with the flag `STRUCK` (`Struck`: nothing in the wblock counts any more), a header of another
+//! place or store (`Foreign`), anything else (`Damaged`).
 //!
 //! Two copies, because a header that cannot be read hides every record of its wblock: one rotten
 //! bit must not cost 8 MiB.
 //!
 //! Invariants
 //! - H1  Both copies lie in the first 512 bytes, which any device writes whole or not at all. So
-//!   where they are zero, either nothing of the wblock was ever durable or it was struck out, and
-//!   whatever a power cut has left behind them does not count. No rot makes zeros of 128 bytes.
+//!   where they are zero, nothing of the wblock was ever durable, and whatever a power cut has left
+//!   behind them does not count. No rot makes zeros of 128 bytes.
+//! - H2  A wblock is struck out only once all in it is superseded durably. So until its next life
+//!   begins, the header of before and the struck one say nothing different: with either, or with a
+//!   copy of each, a cold start ends in the same records.
 #![forbid(unsafe_code)]
 
 use std::mem::{offset_of, size_of};
@@ -24,6 +28,8 @@ use crate::unit::{SECTOR_BYTES, Sequence, WBLOCK_HEADER_BYTES, WblockId};
 
 const MAGIC: [u8; 8] = *b"BRWBLK\x1a\n";
 const VERSION: u16 = 1;
+/// The only flag: nothing in this wblock counts any more.
+const STRUCK: u16 = 1;
 const COPY_BYTES: usize = WBLOCK_HEADER_BYTES as usize / 2;
 
 /// One copy of a header.
@@ -82,8 +88,10 @@ pub struct WblockHeader {
 /// What the first sector of a wblock says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderState {
-    /// All zero: never written, or struck out.
+    /// All zero: never written.
     Free,
+    /// Struck out in this life of the wblock: free, and nothing in it counts any more.
+    Struck(WblockHeader),
     /// The header of this wblock; one of the copies may be damaged.
     Valid {
         /// The header.
@@ -101,10 +109,19 @@ pub enum HeaderState {
 impl WblockHeader {
     /// The first bytes of the wblock.
     pub fn encode(&self) -> [u8; WBLOCK_HEADER_BYTES as usize] {
+        self.encode_with(0)
+    }
+
+    /// The same once nothing in the wblock counts any more, until its next life (H2).
+    pub fn encode_struck(&self) -> [u8; WBLOCK_HEADER_BYTES as usize] {
+        self.encode_with(STRUCK)
+    }
+
+    fn encode_with(&self, flags: u16) -> [u8; WBLOCK_HEADER_BYTES as usize] {
         let mut copy = HeaderBytes {
             magic: MAGIC,
             version: U16::new(VERSION),
-            flags: U16::ZERO,
+            flags: U16::new(flags),
             stripe: U32::new(self.home.stripe),
             wblock: U32::new(self.home.wblock.0),
             wblock_bytes: U32::new(self.home.wblock_bytes),
@@ -123,8 +140,9 @@ impl WblockHeader {
     /// What the first sector of the wblock at `home` says. `bytes` starts where the wblock does;
     /// what lies behind its first sector is not looked at.
     ///
-    /// Of two copies that verify but differ, which no write of ours leaves behind, the one of the
-    /// later life counts.
+    /// Of two copies that verify but differ, which only a torn write could leave behind (where a
+    /// device breaks H1), the one of the later life counts. Of one life, the struck one: both are
+    /// right (H2), and it spares reading the wblock.
     pub fn decode(bytes: &[u8], home: &WblockHome) -> HeaderState {
         let sector = bytes.get(..SECTOR_BYTES as usize).unwrap_or(bytes);
         let header = sector.get(..WBLOCK_HEADER_BYTES as usize).unwrap_or(sector);
@@ -135,34 +153,36 @@ impl WblockHeader {
         let second = Self::decode_copy(sector.get(COPY_BYTES..).unwrap_or_default());
         let damaged_copy = first != second;
         let copies = [first, second].into_iter().flatten();
-        let at_home = copies.clone().filter(|header| header.home == *home);
-        if let Some(header) = at_home.max_by_key(|header| header.sequence) {
-            return HeaderState::Valid { header, damaged_copy };
+        let at_home = copies.clone().filter(|(header, _)| header.home == *home);
+        match at_home.max_by_key(|(header, is_struck)| (header.sequence, *is_struck)) {
+            Some((header, true)) => return HeaderState::Struck(header),
+            Some((header, false)) => return HeaderState::Valid { header, damaged_copy },
+            None => {}
         }
         copies
+            .map(|(header, _)| header)
             .max_by_key(|header| header.sequence)
             .map_or(HeaderState::Damaged, HeaderState::Foreign)
     }
 
-    /// The copy at the start of `bytes`, if it verifies under the store that it names.
-    fn decode_copy(bytes: &[u8]) -> Option<Self> {
+    /// The copy at the start of `bytes`, if it verifies under the store that it names; and whether
+    /// it is struck out.
+    fn decode_copy(bytes: &[u8]) -> Option<(Self, bool)> {
         let (copy, _) = HeaderBytes::ref_from_prefix(bytes).ok()?;
-        let sequence = copy.sequence.get();
+        let (flags, sequence) = (copy.flags.get(), copy.sequence.get());
         let is_whole = copy.magic == MAGIC
             && copy.version.get() == VERSION
-            && copy.flags.get() == 0
+            && matches!(flags, 0 | STRUCK)
             && (1..1 << SEQUENCE_BITS).contains(&sequence)
             && copy.checksum.get() == copy.digest();
-        is_whole.then(|| Self {
-            home: WblockHome {
-                store_id: StoreId(copy.store_id),
-                stripe: copy.stripe.get(),
-                wblock: WblockId(copy.wblock.get()),
-                wblock_bytes: copy.wblock_bytes.get(),
-            },
-            sequence: Sequence(sequence),
-            opened_at: copy.opened_at.get(),
-        })
+        let home = WblockHome {
+            store_id: StoreId(copy.store_id),
+            stripe: copy.stripe.get(),
+            wblock: WblockId(copy.wblock.get()),
+            wblock_bytes: copy.wblock_bytes.get(),
+        };
+        let (sequence, opened_at) = (Sequence(sequence), copy.opened_at.get());
+        is_whole.then_some((Self { home, sequence, opened_at }, flags == STRUCK))
     }
 }
 
@@ -208,9 +228,36 @@ mod tests {
     }
 
     #[test]
+    fn one_struck_copy_of_the_latest_life_is_enough() {
+        let header = header();
+        let (plain, struck) = (header.encode(), header.encode_struck());
+        let next = WblockHeader { sequence: Sequence(6), ..header };
+        let state = |first: &[u8; 128], second: &[u8; 128]| {
+            let bytes = [&first[..COPY_BYTES], &second[COPY_BYTES..]].concat();
+            WblockHeader::decode(&bytes, &header.home)
+        };
+        for other in [struck, plain, [0; 128], [1; 128]] {
+            assert_eq!(state(&struck, &other), HeaderState::Struck(header));
+            assert_eq!(state(&other, &struck), HeaderState::Struck(header));
+        }
+        let begun = HeaderState::Valid { header: next, damaged_copy: true };
+        assert_eq!(state(&next.encode(), &struck), begun, "the next life, torn");
+        assert_eq!(state(&struck, &next.encode()), begun);
+    }
+
+    #[test]
+    fn a_flag_that_is_not_known_is_damage() {
+        let header = header();
+        for flags in [STRUCK | 2, 2, 1 << 15] {
+            let bytes = header.encode_with(flags);
+            assert_eq!(WblockHeader::decode(&bytes, &header.home), HeaderState::Damaged);
+        }
+    }
+
+    #[test]
     fn a_header_of_another_place_is_foreign() {
         let header = header();
-        let bytes = header.encode();
+        let (bytes, struck) = (header.encode(), header.encode_struck());
         for home in [
             WblockHome { wblock: WblockId(18), ..header.home },
             WblockHome { stripe: 1, ..header.home },
@@ -218,6 +265,7 @@ mod tests {
             WblockHome { store_id: StoreId([8; 16]), ..header.home },
         ] {
             assert_eq!(WblockHeader::decode(&bytes, &home), HeaderState::Foreign(header));
+            assert_eq!(WblockHeader::decode(&struck, &home), HeaderState::Foreign(header));
         }
     }
 

@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 use std::mem::{offset_of, size_of};
-use std::ops::BitOr;
+use std::ops::{BitAnd, BitOr};
 
 use xxhash_rust::xxh3::Xxh3;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -21,10 +21,12 @@ use super::commit::CommitWord;
 use super::key::{Seed, low};
 use crate::unit::{KEY_BYTES_MAX, RBLOCK_BYTES, Version};
 
-/// Bytes in front of the key of a record that never expires.
+/// Bytes in front of the key of a record without optional fields.
 pub const RECORD_HEADER_BYTES: usize = 28;
-/// Bytes in front of the key of a record that expires.
-pub const RECORD_HEADER_BYTES_MAX: usize = RECORD_HEADER_BYTES + size_of::<u64>();
+/// Bytes in front of the key of a record with every optional field: `expires_at` and `over`.
+pub const RECORD_HEADER_BYTES_MAX: usize = RECORD_HEADER_BYTES + 2 * OPTIONAL_BYTES;
+/// Bytes of an optional field.
+pub(super) const OPTIONAL_BYTES: usize = size_of::<u64>();
 /// Bytes of the commit word, which is stored apart and last.
 pub(super) const WORD_BYTES: usize = size_of::<CommitWord>();
 /// The head check covers the bytes behind the commit word from here (the value check) to the end of
@@ -42,12 +44,12 @@ pub(super) struct HeadBytes {
     pub(super) flags: U16,
 }
 
-/// The same of a record that expires.
+/// The same with the optional fields that there are, one behind the other, and zeros.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct ExpiringHeadBytes {
+struct LongHeadBytes {
     fixed: HeadBytes,
-    expires_at: U64,
+    optional: [U64; 2],
 }
 
 const _: () = assert!(WORD_BYTES + size_of::<HeadBytes>() == RECORD_HEADER_BYTES);
@@ -70,7 +72,10 @@ const _: () = assert!(KEY_BYTES_MAX == u16::MAX as usize, "key_len holds every k
 /// | 8      | `MOVED`      | written by defrag, not by a put                               |
 /// | 9      | `FEED`       | reserved for a later version: not accepted                    |
 /// | 10     | `NEVER_EVICT`| eviction passes it over                                       |
-/// | 15..11 |              | reserved: not accepted                                        |
+/// | 11     | `HEIR`       | an older copy, or a tombstone, of this key may be there       |
+/// | 12     | `OVER`       | the head holds the version up to which the past is forgotten  |
+/// | 13     | `GRACE`      | its end leaves a tombstone that is remembered for a while     |
+/// | 15..14 |              | reserved: not accepted                                        |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Flags(u16);
@@ -92,10 +97,26 @@ impl Flags {
     pub const FEED: Self = Self(1 << 9);
     /// Eviction passes the record over.
     pub const NEVER_EVICT: Self = Self(1 << 10);
+    /// There may be an older copy, or a tombstone, of this key: the end of this record (delete,
+    /// expiry, eviction) must leave a tombstone. A record without it was written when the key had
+    /// no entry at all.
+    pub const HEIR: Self = Self(1 << 11);
+    /// The head holds the version up to which the past is forgotten. Set by [`encode_head`].
+    pub const OVER: Self = Self(1 << 12);
+    /// A delete with a version, or a record of a key that was once deleted so: its end leaves a
+    /// tombstone that is remembered for `tombstone_grace`.
+    pub const GRACE: Self = Self(1 << 13);
 
     const PAD_MASK: u16 = 0xf;
-    const SUPPORTED: u16 =
-        Self::PAD_MASK | Self::TOMBSTONE.0 | Self::EXPIRES.0 | Self::MOVED.0 | Self::NEVER_EVICT.0;
+    /// The flags of optional fields, which follow from the fields.
+    const OPTIONAL: u16 = Self::EXPIRES.0 | Self::OVER.0;
+    const SUPPORTED: u16 = Self::PAD_MASK
+        | Self::OPTIONAL
+        | Self::TOMBSTONE.0
+        | Self::MOVED.0
+        | Self::NEVER_EVICT.0
+        | Self::HEIR.0
+        | Self::GRACE.0;
 
     /// The flags that were read as `raw`: any number.
     #[inline]
@@ -115,16 +136,43 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
+    /// What stays true of a record when it is moved, and does not follow from its shape.
+    #[inline]
+    pub const fn lasting(self) -> Self {
+        Self(self.0 & (Self::TOMBSTONE.0 | Self::NEVER_EVICT.0 | Self::HEIR.0 | Self::GRACE.0))
+    }
+
     /// Zero bytes behind the value.
     #[inline]
     pub const fn pad(self) -> usize {
         (self.0 & Self::PAD_MASK) as usize
     }
 
+    /// There is at least one optional field.
+    #[inline]
+    pub(super) const fn has_optional(self) -> bool {
+        self.0 & Self::OPTIONAL != 0
+    }
+
+    /// Bytes in front of the key.
+    #[inline]
+    pub(super) const fn header_bytes(self) -> usize {
+        header_bytes(self.contains(Self::EXPIRES), self.contains(Self::OVER))
+    }
+
     /// This version of the engine knows what every bit that is set means.
     #[inline]
     pub const fn is_supported(self) -> bool {
         self.0 & !Self::SUPPORTED == 0
+    }
+}
+
+impl BitAnd for Flags {
+    type Output = Self;
+
+    #[inline]
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 }
 
@@ -135,6 +183,12 @@ impl BitOr for Flags {
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
+}
+
+/// Bytes in front of the key of a record with these optional fields.
+#[inline]
+const fn header_bytes(expires: bool, over: bool) -> usize {
+    RECORD_HEADER_BYTES + (expires as usize + over as usize) * OPTIONAL_BYTES
 }
 
 /// How a record lies in its rblocks (R1).
@@ -153,18 +207,25 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The shape of a record of this key and value. The caller has checked the limits: a key of at
-    /// most 65,535 bytes, and a whole that fits into a wblock.
+    /// The shape of a record of this key and value; `expires` and `over` say which of the optional
+    /// fields its head has. The caller has checked the limits: a key of at most 65,535 bytes, and a
+    /// whole that fits into a wblock.
     #[inline]
-    pub const fn new(key_len: usize, value_len: usize, expires: bool) -> Self {
+    pub const fn new(key_len: usize, value_len: usize, expires: bool, over: bool) -> Self {
         debug_assert!(key_len <= KEY_BYTES_MAX, "key too long");
-        let header_bytes = if expires { RECORD_HEADER_BYTES_MAX } else { RECORD_HEADER_BYTES };
+        let header_bytes = header_bytes(expires, over);
         let stored_bytes = header_bytes + key_len + value_len;
         let rblocks = stored_bytes.div_ceil(RBLOCK_BYTES as usize);
         let pad = rblocks * RBLOCK_BYTES as usize - stored_bytes;
         debug_assert!(rblocks <= super::commit::RECORD_RBLOCKS_MAX as usize, "record too large");
         #[expect(clippy::cast_possible_truncation, reason = "a record fits into a wblock")]
         Self { header_bytes, key_len, value_len, rblocks: rblocks as u32, pad }
+    }
+
+    /// The shape of a record with this head.
+    #[inline]
+    pub const fn of(key_len: usize, value_len: usize, head: &RecordHead) -> Self {
+        Self::new(key_len, value_len, head.expires_at.is_some(), head.over.is_some())
     }
 
     /// Bytes that the record takes, padding included.
@@ -181,7 +242,10 @@ pub struct RecordHead {
     pub version: Version,
     /// The last instant of its life: microseconds since 1970. Present iff the shape says so.
     pub expires_at: Option<u64>,
-    /// What it is; pad and `EXPIRES` are added from the shape.
+    /// Whatever of this key is found with a version up to this one, and without this `over`, was
+    /// forgotten before this record was written, and does not count. Present iff the shape says so.
+    pub over: Option<Version>,
+    /// What it is; the pad comes from the shape, `EXPIRES` and `OVER` from the fields above.
     pub flags: Flags,
 }
 
@@ -191,13 +255,14 @@ impl RecordHead {
     fn flags_stored(&self, shape: &Shape) -> u16 {
         debug_assert!(self.flags.pad() == 0, "the shape gives the pad");
         debug_assert!(
-            self.expires_at.is_some() == (shape.header_bytes == RECORD_HEADER_BYTES_MAX),
-            "shape and head differ on expiry"
+            shape.header_bytes == header_bytes(self.expires_at.is_some(), self.over.is_some()),
+            "shape and head differ on the optional fields"
         );
         #[expect(clippy::cast_possible_truncation, reason = "pad < 16")]
         let pad = shape.pad as u16;
         let expires = if self.expires_at.is_some() { Flags::EXPIRES.0 } else { 0 };
-        (self.flags.0 & !Flags::EXPIRES.0) | expires | pad
+        let over = if self.over.is_some() { Flags::OVER.0 } else { 0 };
+        (self.flags.0 & !Flags::OPTIONAL) | expires | over | pad
     }
 }
 
@@ -256,8 +321,9 @@ fn check_long(seed: Seed, front: &[u8], key: &[u8]) -> u32 {
     low(digest.digest())
 }
 
-/// The bytes between the commit word and the key: the first 20, or all 28 if the record expires.
-/// The commit word is stored apart, atomically, when everything else is in place.
+/// The bytes between the commit word and the key: the first `shape.header_bytes - 8` (20, 28 or
+/// 36), and zeros behind them. The commit word is stored apart, atomically, when everything else is
+/// in place.
 #[inline]
 pub fn encode_head(
     shape: &Shape,
@@ -272,9 +338,13 @@ pub fn encode_head(
         key_len: U16::new(shape.key_len as u16),
         flags: U16::new(head.flags_stored(shape)),
     };
-    let expires_at = U64::new(head.expires_at.unwrap_or(0));
+    let over = head.over.map_or(0, u64::from);
+    let optional = match head.expires_at {
+        Some(expires_at) => [expires_at, over],
+        None => [over, 0],
+    };
     // Put together as a value, so that it can stay in registers until it is stored.
-    zerocopy::transmute!(ExpiringHeadBytes { fixed, expires_at })
+    zerocopy::transmute!(LongHeadBytes { fixed, optional: optional.map(U64::new) })
 }
 
 #[cfg(test)]
@@ -283,14 +353,16 @@ mod tests {
 
     #[test]
     fn a_shape_fills_its_rblocks() {
-        for (key_len, value_len, expires, rblocks, pad) in [
-            (1, 0, false, 2, 3),
-            (4, 0, false, 2, 0),
-            (4, 0, true, 3, 8),
-            (4, 1, false, 3, 15),
-            (KEY_BYTES_MAX, 0, false, 4098, 5),
+        for (key_len, value_len, (expires, over), rblocks, pad) in [
+            (1, 0, (false, false), 2, 3),
+            (4, 0, (false, false), 2, 0),
+            (4, 0, (true, false), 3, 8),
+            (4, 0, (false, true), 3, 8),
+            (4, 0, (true, true), 3, 0),
+            (4, 1, (false, false), 3, 15),
+            (KEY_BYTES_MAX, 0, (false, false), 4098, 5),
         ] {
-            let shape = Shape::new(key_len, value_len, expires);
+            let shape = Shape::new(key_len, value_len, expires, over);
             assert_eq!((shape.rblocks, shape.pad), (rblocks, pad));
             assert_eq!(
                 shape.total_bytes(),

@@ -139,6 +139,7 @@ impl WblockScan {
 /// Walks the wblock `image`, calling `on_record` with rblock and view of each record that verifies.
 ///
 /// - `image`: the whole wblock, header included; what is missing of it is taken for never written.
+///   The header is not looked at: whoever calls has found it valid, and not struck out.
 /// - Cost: one pass over the bytes; allocates only for damage.
 pub fn scan_wblock<'a>(
     image: &'a [u8],

@@ -12,7 +12,7 @@ use zerocopy::FromBytes;
 use super::commit::CommitWord;
 use super::key::{Seed, StoreKey};
 use super::precedence::Rank;
-use super::record::{Flags, HEAD_CHECKED_FROM, HeadBytes, RECORD_HEADER_BYTES, WORD_BYTES};
+use super::record::{Flags, HEAD_CHECKED_FROM, HeadBytes, OPTIONAL_BYTES, WORD_BYTES};
 use crate::unit::{Location, RBLOCK_BYTES, Version};
 
 /// What the checksums say of a record.
@@ -67,12 +67,8 @@ impl<'a> RecordView<'a> {
             return None;
         }
         let flags = Flags::from_raw(fixed.flags.get());
-        let (expires_at, rest) = if flags.contains(Flags::EXPIRES) {
-            let (expires_at, rest) = rest.split_first_chunk()?;
-            (Some(u64::from_le_bytes(*expires_at)), rest)
-        } else {
-            (None, rest)
-        };
+        let (expires_at, rest) =
+            if flags.has_optional() { pass_optional(flags, rest)? } else { (None, rest) };
         let (key, rest) = rest.split_at_checked(usize::from(fixed.key_len.get()))?;
         let (value, _pad) = rest.split_at_checked(rest.len().checked_sub(flags.pad())?)?;
         if key.is_empty() {
@@ -121,6 +117,27 @@ impl<'a> RecordView<'a> {
         self.expires_at
     }
 
+    /// Whatever of this key has a version up to this one, and not this `over`, does not count.
+    #[inline]
+    pub fn over(&self) -> Option<Version> {
+        // Few records have it and few ask: it is not worth a field of every view.
+        if self.flags.contains(Flags::OVER) { self.over_stored() } else { None }
+    }
+
+    /// The last optional field, which is `over` where there is one.
+    #[cold]
+    fn over_stored(&self) -> Option<Version> {
+        let from = self.flags.header_bytes() - OPTIONAL_BYTES - WORD_BYTES;
+        let bytes = self.body.get(from..)?.first_chunk()?; // V1: it is there
+        Some(Version::from(u64::from_le_bytes(*bytes)))
+    }
+
+    /// The end of this record must leave a tombstone: something older of its key may be there.
+    #[inline]
+    pub const fn is_heir(&self) -> bool {
+        self.flags.contains(Flags::HEIR)
+    }
+
     /// The key was deleted, evicted or expired.
     #[inline]
     pub const fn is_tombstone(&self) -> bool {
@@ -163,6 +180,7 @@ impl<'a> RecordView<'a> {
     pub fn rank(&self) -> Rank<'a> {
         Rank {
             version: self.version(),
+            over: self.over(),
             tombstone: self.is_tombstone(),
             expires_at: self.expires_at(),
             value: self.value,
@@ -187,8 +205,7 @@ impl<'a> RecordView<'a> {
 
     /// Bytes that the head check covers.
     pub(super) fn head_checked(&self) -> &'a [u8] {
-        let expiry_bytes = if self.expires_at.is_some() { size_of::<u64>() } else { 0 };
-        let end = RECORD_HEADER_BYTES + expiry_bytes + self.key.len();
+        let end = self.flags.header_bytes() + self.key.len();
         // V1: it is there.
         self.body.get(HEAD_CHECKED_FROM..end - WORD_BYTES).unwrap_or_default()
     }
@@ -200,6 +217,21 @@ impl<'a> RecordView<'a> {
 }
 
 const _: () = assert!(offset_of!(HeadBytes, head_check) < HEAD_CHECKED_FROM, "not its own check");
+
+/// The instant of expiry, if there is one, and what lies behind the optional fields.
+#[inline]
+fn pass_optional(flags: Flags, mut rest: &[u8]) -> Option<(Option<u64>, &[u8])> {
+    let mut expires_at = None;
+    if flags.contains(Flags::EXPIRES) {
+        let (bytes, behind) = rest.split_first_chunk()?;
+        expires_at = Some(u64::from_le_bytes(*bytes));
+        rest = behind;
+    }
+    if flags.contains(Flags::OVER) {
+        rest = rest.get(OPTIONAL_BYTES..)?;
+    }
+    Some((expires_at, rest))
+}
 
 #[cfg(test)]
 mod tests {
@@ -220,6 +252,10 @@ mod tests {
             (20, 1, false), // the pad would lie in the key
             (12, Flags::EXPIRES.raw(), true),
             (13, Flags::EXPIRES.raw(), false),
+            (12, Flags::OVER.raw(), true),
+            (13, Flags::OVER.raw(), false),
+            (4, Flags::EXPIRES.raw() | Flags::OVER.raw(), true),
+            (5, Flags::EXPIRES.raw() | Flags::OVER.raw(), false),
             (u16::MAX, u16::MAX, false),
         ] {
             bytes[24..26].copy_from_slice(&key_len.to_le_bytes());

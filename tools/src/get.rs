@@ -20,7 +20,7 @@ pub(crate) fn run(args: &GetArgs, is_json: bool, out: &mut dyn Write) -> Result<
         return Ok(Outcome::Bad);
     };
     if is_json {
-        let Found { value, version, expires_at } = &found;
+        let Found { value, version, expires_at, .. } = &found;
         write_document(out, "brindle-get/1", RecordLine::new(&key, value, *version, *expires_at))?;
     } else {
         write_value(out, &found.value).map_err(Failure::Output)?;

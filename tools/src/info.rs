@@ -39,7 +39,9 @@ struct MemberInfo {
 #[derive(Debug, Default, Serialize)]
 struct WblockInfo {
     total: u32,
+    /// Those that are struck out included.
     free: u32,
+    struck_out: u32,
     in_use: u32,
     damaged: u32,
     foreign: u32,
@@ -114,6 +116,7 @@ fn look_at(member: &Member, deep_us: Option<u64>, progress: &Progress) -> Member
         let wblocks = &mut info.wblocks;
         match reader.load(member, place) {
             Wblock::Free => wblocks.free += 1,
+            Wblock::Struck => wblocks.add_struck(),
             Wblock::Foreign(_) => wblocks.foreign += 1,
             Wblock::Damaged | Wblock::Refused(_) => wblocks.damaged += 1,
             Wblock::Missing => wblocks.missing += 1,
@@ -136,10 +139,18 @@ fn count_headers(member: &Member, reader: &mut Reader, wblocks: &mut WblockInfo)
         }
         match reader.header(member, place) {
             Ok(HeaderState::Free) => wblocks.free += 1,
+            Ok(HeaderState::Struck(_)) => wblocks.add_struck(),
             Ok(HeaderState::Valid { .. }) => wblocks.in_use += 1,
             Ok(HeaderState::Foreign(_)) => wblocks.foreign += 1,
             Ok(HeaderState::Damaged) | Err(_) => wblocks.damaged += 1,
         }
+    }
+}
+
+impl WblockInfo {
+    fn add_struck(&mut self) {
+        self.free += 1;
+        self.struck_out += 1;
     }
 }
 
@@ -177,8 +188,11 @@ fn write_member(out: &mut dyn Write, info: &MemberInfo) -> Result<(), Failure> {
     write_fact(out, "stripe", format_args!("{} of {}", info.stripe, info.stripes))?;
     write_fact(out, "data size", format_args!("{} over all stripes", info.data_size_bytes))?;
     write_fact(out, "wblock size", Size(info.wblock_bytes.into()))?;
-    let WblockInfo { total, free, in_use, damaged, foreign, missing } = info.wblocks;
+    let WblockInfo { total, free, struck_out, in_use, damaged, foreign, missing } = info.wblocks;
     write_fact(out, "wblocks", format_args!("{total}: {free} free, {in_use} in use"))?;
+    if struck_out > 0 {
+        write_fact(out, "", format_args!("{struck_out} of the free ones struck out"))?;
+    }
     if damaged + foreign + missing > 0 {
         let counts = format!("{damaged} damaged, {foreign} foreign, {missing} missing");
         write_fact(out, "", counts)?;

@@ -57,7 +57,7 @@ pub(crate) fn walk_all(
     for member in &shadow.members {
         for place in member.places().filter(|place| wants(member, *place)) {
             let flow = match reader.load(member, place) {
-                Wblock::Free | Wblock::Missing => ControlFlow::Continue(()),
+                Wblock::Free | Wblock::Struck | Wblock::Missing => ControlFlow::Continue(()),
                 Wblock::Foreign(_) | Wblock::Damaged | Wblock::Refused(_) => {
                     met.damaged += 1;
                     ControlFlow::Continue(())
@@ -97,7 +97,8 @@ pub(crate) fn warn_of(shadow: &Shadow, met: &Met) {
 /// The winner of one key.
 #[derive(Clone, Copy, Debug)]
 struct Winner {
-    version: Version,
+    /// The first part of its rank.
+    reach: Version,
     /// Its location, and `DEAD` for a tombstone or a lost record.
     place: u64,
 }
@@ -145,18 +146,18 @@ impl<'s> Winners<'s> {
     ) -> Result<(), Failure> {
         let is_dead = is_lost || view.is_tombstone();
         let place = location.0 | if is_dead { DEAD } else { 0 };
-        let ours = Winner { version: view.version(), place };
+        let ours = Winner { reach: view.rank().reach(), place };
         match self.table.entry(self.states.each_ref().map(|state| state.hash_one(view.key()))) {
             Entry::Vacant(vacant) => {
                 vacant.insert(ours);
             }
             Entry::Occupied(mut occupied) => {
                 let theirs = *occupied.get();
-                let wins = if theirs.version == ours.version {
+                let wins = if theirs.reach == ours.reach {
                     let rank = Rank { tombstone: is_dead, ..view.rank() };
                     wins_tie(self.shadow, &mut self.rival, &rank, theirs)?
                 } else {
-                    ours.version > theirs.version
+                    ours.reach > theirs.reach
                 };
                 if wins {
                     occupied.insert(ours);
@@ -183,11 +184,11 @@ impl<'s> Winners<'s> {
     fn is_winner(&self, location: Location, view: &RecordView<'_>) -> bool {
         self.table
             .get(&self.digest(view.key()))
-            .is_some_and(|winner| winner.place == location.0 && winner.version == view.version())
+            .is_some_and(|winner| winner.place == location.0 && winner.reach == view.rank().reach())
     }
 }
 
-/// Two records of one key and version: reads the other one, and compares all of it.
+/// Two records of one key and reach: reads the other one, and compares all of it.
 fn wins_tie(
     shadow: &Shadow,
     rival: &mut Vec<u8>,
@@ -292,6 +293,7 @@ pub(crate) fn for_each_live(
 pub(crate) struct Found {
     pub(crate) value: Vec<u8>,
     pub(crate) version: u64,
+    over: Option<Version>,
     pub(crate) expires_at: Option<u64>,
 }
 
@@ -302,13 +304,15 @@ pub(crate) fn find(shadow: &Shadow, key: &[u8]) -> Result<Option<Found>, Failure
         let ours = Rank { tombstone: is_lost || view.is_tombstone(), ..view.rank() };
         let theirs = best.as_ref().map(|(found, is_dead)| Rank {
             version: found.version.into(),
+            over: found.over,
             tombstone: *is_dead,
             expires_at: found.expires_at,
             value: &found.value,
         });
         if theirs.is_none_or(|theirs| ours > theirs) {
-            let (value, version) = (ours.value.to_vec(), ours.version.into());
-            best = Some((Found { value, version, expires_at: ours.expires_at }, ours.tombstone));
+            let Rank { version, over, tombstone, expires_at, value } = ours;
+            let (value, version) = (value.to_vec(), version.into());
+            best = Some((Found { value, version, over, expires_at }, tombstone));
         }
     };
     let progress = Progress::new("reading", Some(shadow.wblock_bytes_total()));

@@ -138,7 +138,7 @@ impl Verifier<'_> {
     ) -> Result<(), Failure> {
         self.counts.wblocks += 1;
         let what = match wblock {
-            Wblock::Free => {
+            Wblock::Free | Wblock::Struck => {
                 self.counts.free_wblocks += 1;
                 return Ok(());
             }

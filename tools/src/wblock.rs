@@ -22,8 +22,10 @@ use std::thread;
 /// What a wblock turned out to be.
 #[derive(Debug)]
 pub(crate) enum Wblock<'r> {
-    /// Never written, or struck out.
+    /// Never written.
     Free,
+    /// Free again: nothing in it counts any more.
+    Struck,
     /// Of another store or place.
     Foreign(WblockHeader),
     /// Neither copy of the header verifies.
@@ -59,6 +61,7 @@ pub(crate) struct Reader {
 /// What one reading met.
 enum Once {
     Free,
+    Struck,
     Foreign(WblockHeader),
     Damaged,
     Walked(Seen),
@@ -103,6 +106,7 @@ impl Reader {
             match self.read_once(member, place) {
                 Err(error) => return Wblock::Refused(error),
                 Ok(Once::Free) => return Wblock::Free,
+                Ok(Once::Struck) => return Wblock::Struck,
                 Ok(Once::Damaged) if is_settled() => return Wblock::Damaged,
                 Ok(Once::Foreign(header)) if is_settled() => return Wblock::Foreign(header),
                 Ok(Once::Foreign(_) | Once::Damaged) => {}
@@ -123,6 +127,7 @@ impl Reader {
         let (header, damaged_copy) = match state {
             HeaderState::Valid { header, damaged_copy } => (header, damaged_copy),
             HeaderState::Free => return Ok(Once::Free),
+            HeaderState::Struck(_) => return Ok(Once::Struck),
             HeaderState::Foreign(header) => return Ok(Once::Foreign(header)),
             HeaderState::Damaged => return Ok(Once::Damaged),
         };
