@@ -69,8 +69,8 @@ pub enum Error {
     /// again helps once the store is below the threshold.
     #[error(
         "writes are stopped by `stop_writes_used_pct` or `stop_writes_avail_pct`, with \
-         {used_pct}% of `data_size` used and {avail_pct}% of the wblocks free: delete records, or \
-         open the store with a larger `data_size`"
+         {used_pct}% of `data_size` used and {avail_pct}% of the wblocks free: delete records, \
+         raise the threshold (`Store::reconfigure`), or open the store with a larger `data_size`"
     )]
     StopWrites {
         /// Share of `data_size` that records use. Unit: percent.
@@ -270,7 +270,7 @@ mod tests {
             (Error::OutOfSpace, &["`data_size`"]),
             (
                 Error::StopWrites { used_pct: 91, avail_pct: 4 },
-                &["91%", "4%", "`stop_writes_used_pct`", "`stop_writes_avail_pct`"],
+                &["91%", "4%", "`stop_writes_used_pct`", "`stop_writes_avail_pct`", "`data_size`"],
             ),
             (Error::Overloaded, &["`max_write_cache`", "`overload_wait`"]),
             (Error::ShadowFailed { path: path(), source: Arc::new(full()) }, &[AT]),

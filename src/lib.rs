@@ -318,7 +318,7 @@ pub use store::{
 };
 pub use unit::Version;
 #[cfg(not(loom))]
-pub use upkeep::{LoadReport, Rejected};
+pub use upkeep::{Audit, LoadReport, ReclaimStats, Rejected, Runway};
 
 /// The example of the README, which has to compile.
 #[cfg(doctest)]

@@ -11,3 +11,4 @@ pub use crate::shadow::io::{
 };
 pub use crate::shadow::{Pump, Round, member_bytes};
 pub use crate::store::testing::Harness;
+pub use crate::upkeep::{Pace, Reclaimer};

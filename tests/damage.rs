@@ -44,7 +44,9 @@ fn config() -> Config {
 }
 
 fn harness() -> Harness {
-    Harness { clock: Some(Arc::new(ManualClock::new(NOW_US))), prefer: Prefer::Blocking }
+    // What lies where is part of the tests: nothing is to be moved.
+    let clock = Some(Arc::new(ManualClock::new(NOW_US)));
+    Harness { clock, prefer: Prefer::Blocking, reclaims: false }
 }
 
 /// A file of its own for one thread, in memory where the system has such a place: what is tested

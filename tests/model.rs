@@ -151,6 +151,7 @@ impl Entry {
     fn rank(&self) -> Rank<'_> {
         Rank {
             version: self.version.into(),
+            over: None,
             tombstone: self.value.is_none(),
             expires_at: self.expires_at,
             value: self.value.as_deref().unwrap_or_default(),
@@ -159,7 +160,7 @@ impl Entry {
 
     fn stored_bytes(&self, key: &[u8]) -> u64 {
         let value = self.value.as_ref().map_or(0, Vec::len);
-        Shape::new(key.len(), value, self.expires_at.is_some()).total_bytes() as u64
+        Shape::new(key.len(), value, self.expires_at.is_some(), false).total_bytes() as u64
     }
 }
 
@@ -684,7 +685,8 @@ fn a_wblock_that_is_filled_to_the_byte_is_loaded_to_the_byte() {
     let room = WBLOCK_BYTES as usize - 128;
     for (turn, cut) in [0, 16, 32, 4_096, 8_192].into_iter().enumerate() {
         let key = name(u8::try_from(turn).unwrap());
-        let value = Random(turn as u64).bytes(room - 36 - key.len() - cut);
+        let value =
+            Random(turn as u64).bytes(room - brindle::RECORD_HEADER_BYTES_MAX - key.len() - cut);
         let put = answer(bench.store().put(&key, &value), |at| Answer::Version(at.into()));
         bench.expect_write(&key, plain(Some(value)), &put);
         if turn % 2 == 0 {

@@ -18,7 +18,8 @@ macro_rules! acts_with_reclaim {
 /// What a store is to be like: every key has a default, and is set by the method of its name.
 ///
 /// Nothing is checked here. `Store::open` reports what it cannot use, by key, and opens nothing
-/// then. With the feature `serde`, the same keys can be read from TOML.
+/// then. With the feature `serde`, the same keys can be read from TOML. Some keys may change while
+/// the store is open: see [`Store::reconfigure`](crate::Store::reconfigure).
 ///
 /// ```
 /// let config = brindle::Config::new().data_size(1 << 30).shadow_dir("data").default_ttl(

@@ -1,8 +1,9 @@
 //! What a host may set, from code or from TOML, and the plan that the engine works by.
 //!
-//! States    `Config --[validate]--> Plan`. Nothing is checked while a configuration is put
-//!           together: the order of the calls is free, and every mistake is reported at one place,
-//!           by `Store::open`, as [`Error::Config`](crate::Error::Config).
+//! States    `Config --[validate]--> Plan --[apply]--> Settings`. Nothing is checked while a
+//!           configuration is put together: the order of the calls is free, and every mistake is
+//!           reported at one place, by `Store::open` or `Store::reconfigure`, as
+//!           [`Error::Config`](crate::Error::Config).
 //!
 //! Invariants
 //! - C1  A `Plan` is complete and free of contradictions: no later room looks at a `Config`, has a
@@ -12,13 +13,15 @@
 //! - C3  No input panics: sizes are only added and multiplied once they are known to fit.
 //!
 //! The rooms inside: `builder` (the keys, their defaults and docs), `choice` (enums), `progress`,
-//! `plan` (the result), `rules` (what is refused); `size` and `duration` (their text form);
-//! with the feature `serde` also `keys`, `value` and `text` (TOML and `Deserialize`).
+//! `plan` (the result), `rules` (what is refused), `settings` (what may change while a store is
+//! open), `change` (and what may not); `size` and `duration` (their text form); with the feature
+//! `serde` also `keys`, `value` and `text` (TOML and `Deserialize`).
 //!
 //! Checked by: `tests` here (rules), `tests/config.rs` (TOML).
 #![forbid(unsafe_code)]
 
 mod builder;
+mod change;
 mod choice;
 #[cfg(feature = "serde")]
 mod duration;
@@ -27,6 +30,7 @@ mod keys;
 mod plan;
 mod progress;
 mod rules;
+mod settings;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -39,3 +43,4 @@ pub use builder::Config;
 pub use choice::{HugePages, OnDamage};
 pub use plan::{Evict, Plan, Reclaim, Shadow};
 pub use progress::{OnProgress, Progress};
+pub use settings::Settings;

@@ -43,10 +43,6 @@ pub struct Plan {
     /// Who is told how far a cold start is.
     pub on_progress: Option<OnProgress>,
     /// The keys that act with reclaim.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "checked and kept; reclaim, which acts on them, comes next")
-    )]
     pub reclaim: Reclaim,
 }
 

@@ -1,7 +1,7 @@
 //! The rules, from the defaults to the edges: what is accepted, and what a refusal names.
 #![forbid(unsafe_code)]
 
-use super::{Config, Evict, HugePages, Plan, Shadow};
+use super::{Config, Evict, HugePages, OnDamage, Plan, Settings, Shadow};
 use crate::error::Error;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -210,6 +210,108 @@ fn a_clone_reports_to_the_same_callback() {
     told.report(&super::Progress { records: 7, ..Default::default() });
     assert_eq!(receiver.recv(), Ok(7));
     assert!(format!("{config:?}").contains("on_progress: Some(OnProgress)"));
+}
+
+/// Settings show all that they hold as a plan shows it.
+fn assert_in_force(settings: &Settings, plan: &Plan) {
+    let reclaim = plan.reclaim;
+    assert_eq!(settings.default_ttl(), plan.default_ttl);
+    assert_eq!(settings.flush_max(), plan.flush_max);
+    assert_eq!(settings.write_cache_bytes_max(), reclaim.write_cache_bytes_max);
+    assert_eq!(settings.overload_wait(), reclaim.overload_wait);
+    assert_eq!(settings.defrag_lwm_pct(), reclaim.defrag_lwm_pct);
+    assert_eq!(settings.defrag_queue_min(), reclaim.defrag_queue_min);
+    assert_eq!(settings.defrag_sleep(), reclaim.defrag_sleep);
+    assert_eq!(settings.evict(), reclaim.evict);
+    assert_eq!(settings.stop_writes_used_pct(), reclaim.stop_writes_used_pct);
+    assert_eq!(settings.stop_writes_avail_pct(), reclaim.stop_writes_avail_pct);
+    assert_eq!(settings.tombstone_grace(), reclaim.tombstone_grace);
+    assert_eq!(settings.sweep_interval(), reclaim.sweep_interval);
+}
+
+/// Every key that may change, at an edge of its range.
+fn changed(config: Config) -> Config {
+    let longest = Duration::from_secs(100 * 365 * 86_400);
+    config
+        .flush_max_ms(0)
+        .max_write_cache(u64::MAX)
+        .overload_wait(Duration::ZERO)
+        .defrag_lwm_pct(99)
+        .defrag_queue_min(u32::MAX)
+        .defrag_sleep(Duration::from_nanos(1))
+        .evict_used_pct(100)
+        .evict_target_pct(0)
+        .stop_writes_used_pct(100)
+        .stop_writes_avail_pct(0)
+        .default_ttl(longest)
+        .tombstone_grace(longest)
+        .sweep_interval(Duration::from_millis(1))
+}
+
+#[test]
+fn settings_hold_what_a_plan_says_to_the_edges() {
+    let first = plan(&small());
+    let settings = Settings::new(&first);
+    assert_in_force(&settings, &first);
+    let edges = plan(&changed(small()));
+    settings.apply(&edges);
+    assert_in_force(&settings, &edges);
+    settings.apply(&first);
+    assert_in_force(&settings, &first);
+}
+
+/// `config` as it is in force in a store that was opened with it.
+fn in_force(config: Config) -> Config {
+    let plan = plan(&config);
+    config.resolved(&plan)
+}
+
+#[test]
+fn what_may_change_changes_and_the_rest_stays() {
+    let before = in_force(small().on_progress(|_| ()));
+    assert!(before.on_progress.is_none());
+    let after = before.changed_to(&changed(before.clone())).expect("all of them may change");
+    assert_eq!(format!("{after:?}"), format!("{:?}", changed(before.clone())));
+    // What the engine chose may be left out, and a size may be what was rounded up.
+    let left_out = before.changed_to(&changed(Config::new())).expect("it says nothing else");
+    assert_eq!(format!("{left_out:?}"), format!("{after:?}"));
+    let rounded = before.clone().data_size(4 * MIB - 64 * KIB * 3);
+    let _ = before.changed_to(&rounded).expect("it would be rounded up to the same");
+}
+
+#[test]
+fn each_fixed_key_is_refused_by_its_name() {
+    let before = in_force(small().shadow_dir("d"));
+    let it = || before.clone();
+    let bare = Config { shadow_dir: None, ..it() };
+    let cases = [
+        (bare.clone(), "shadow_dir", "left out"),
+        (bare.shadow_devices(["d"]), "shadow_dir", "left out"),
+        (it().shadow_dir("e"), "shadow_dir", "\"e\""),
+        (it().shadow_devices(["d"]), "shadow_devices", "[\"d\"]"),
+        (it().stripes(3), "stripes", "is 4, and 3"),
+        (it().wblock_size(128 * KIB), "wblock_size", "is 64KiB, and 128KiB"),
+        (it().data_size(4 * MIB + 1), "data_size", "is 4MiB, and 4194305B"),
+        (it().data_size(u64::MAX), "data_size", "is 4MiB"),
+        (it().data_size(0), "data_size", "is 4MiB, and 0B"),
+        (it().max_record_size(64), "max_record_size", "and 64B"),
+        (it().flush_size(4 * KIB), "flush_size", "and 4KiB"),
+        (it().pin_cores(false), "pin_cores", "is true, and false"),
+        (it().huge_pages(HugePages::Off), "huge_pages", "is transparent, and off"),
+        (it().prefault(false), "prefault", "and false"),
+        (it().lock_memory(true), "lock_memory", "and true"),
+        (it().commit_to_device(true), "commit_to_device", "and true"),
+        (it().direct_files(true), "direct_files", "and true"),
+        (it().disable_odsync(true), "disable_odsync", "and true"),
+        (it().on_damage(OnDamage::Refuse), "on_damage", "is report, and refuse"),
+        (it().expected_records(1), "expected_records", "is 0, and 1"),
+    ];
+    for (asked, key, word) in &cases {
+        let found = before.changed_to(&asked.clone().defrag_lwm_pct(9));
+        let Err(Error::Config { key: found, reason }) = found else { panic!("{key}: {found:?}") };
+        assert_eq!(found, *key, "{reason}");
+        assert!(reason.contains("fixed at open") && reason.contains(word), "{key}: {reason}");
+    }
 }
 
 proptest! {

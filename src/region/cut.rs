@@ -32,14 +32,14 @@ pub struct Walk {
 }
 
 impl Stripes {
-    /// Cuts the open wblock of `stripe` at a sector, so that what was reserved up to now can be
+    /// Cuts the open wblock of `lane` at a sector, so that what was reserved up to now can be
     /// written and never again. Only the flusher calls this.
     ///
     /// `flushed_rblock` is where the last flush of `wblock` ended; the marker says `number`.
     #[expect(clippy::cast_possible_truncation, reason = "positions are within the wblock")]
-    pub fn cut(&self, stripe: u32, wblock: WblockId, flushed_rblock: u32, number: u16) -> Cut {
+    pub fn cut(&self, lane: u32, wblock: WblockId, flushed_rblock: u32, number: u16) -> Cut {
         let end = self.end();
-        let open = &self.open(stripe);
+        let open = self.open(lane);
         loop {
             // ORDERING: Acquire, edge E2: the wblock's sequence is read below.
             let seen = OpenWord(open.load(Acquire));
@@ -51,7 +51,7 @@ impl Stripes {
                 return Cut::Nothing;
             }
             if u64::from(position) == end {
-                if self.cross(stripe, seen) {
+                if self.cross(lane, seen) {
                     return Cut::Sealed;
                 }
                 continue;
@@ -79,26 +79,31 @@ impl Stripes {
     pub fn live_rblocks(&self, wblock: WblockId) -> u64 {
         let entry = self.wblock(wblock);
         let reserved = match entry.state() {
-            State::Free => return 0,
-            // A wblock that is opened next to its release is not any stripe's newest yet.
-            State::Open => (0..self.geometry().stripes)
-                .find_map(|stripe| self.open_rblocks(stripe).filter(|(open, _)| *open == wblock))
+            State::Free | State::Damaged => return 0,
+            // A wblock that is opened next to its release is not any lane's newest yet.
+            State::Open => (0..self.lanes())
+                .find_map(|lane| self.open_rblocks(lane).filter(|(open, _)| *open == wblock))
                 .map_or(WBLOCK_HEADER_RBLOCKS, |(_, position)| position),
-            State::Sealed | State::Used => self.geometry().wblock_rblocks(),
+            State::Sealed
+            | State::Used
+            | State::Defrag
+            | State::Emptying
+            | State::Quarantined
+            | State::Struck => self.geometry().wblock_rblocks(),
         };
         u64::from(reserved.saturating_sub(WBLOCK_HEADER_RBLOCKS + entry.dead_rblocks()))
     }
 
-    /// The wblock that `stripe` has open, or had last. Only the flusher calls this.
-    pub fn newest(&self, stripe: u32) -> Option<WblockId> {
+    /// The wblock that `lane` has open, or had last.
+    pub fn newest(&self, lane: u32) -> Option<WblockId> {
         // ORDERING: Acquire, edge E2: `previous` of what this names is read by the caller.
-        OpenWord(self.open(stripe).load(Acquire)).opened()
+        OpenWord(self.open(lane).load(Acquire)).opened()
     }
 
-    /// Rblocks that `stripe` has handed out in its open wblock, header included.
-    pub fn open_rblocks(&self, stripe: u32) -> Option<(WblockId, u32)> {
-        // ORDERING: Relaxed. A figure for statistics.
-        let seen = OpenWord(self.open(stripe).load(Relaxed));
+    /// Rblocks that `lane` has handed out in its open wblock, header included.
+    pub fn open_rblocks(&self, lane: u32) -> Option<(WblockId, u32)> {
+        // ORDERING: Acquire, edge E2: a walk up to there reads the wblock's sequence.
+        let seen = OpenWord(self.open(lane).load(Acquire));
         let position = seen.position().min(self.end());
         seen.opened().zip(u32::try_from(position).ok())
     }

@@ -2,6 +2,8 @@
 
 mod commit;
 mod cut;
+mod gate;
+mod header;
 #[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]
@@ -15,9 +17,10 @@ mod stripe;
 mod wblock;
 
 pub use cut::Cut;
+pub use gate::{Barriers, Gate};
 #[cfg(not(loom))]
 pub use mapping::{HUGE_PAGE_BYTES, Mapping};
 pub use memory::Region;
 pub use reservation::Reservation;
-pub use stripe::{Identity, NowUs, Purpose, Stripes};
-pub use wblock::State;
+pub use stripe::{Identity, NoRoom, NowUs, Purpose, Stripes};
+pub use wblock::{State, Wblock};

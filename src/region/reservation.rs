@@ -91,6 +91,7 @@ impl Stripes {
     pub(super) fn pad_rest(&self, at: OpenWord) {
         let rest = self.end() - at.position();
         if rest > 0 {
+            self.wblock(at.wblock()).set_tail(rest as u32);
             self.pad(at.wblock(), at.position() as u32, rest as u32, Padding::Filler);
         }
     }

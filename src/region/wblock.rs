@@ -3,15 +3,27 @@
 //! States
 //! ```text
 //! Free --[install]--> Open --[replaced by the next]--> Sealed --[flushed]--> Used
+//! Used --[chosen]--> Defrag --[its turn]--> Emptying --[nothing left to move]--> Quarantined
+//! Used --[nothing live]--> Quarantined --[struck out, pins gone]--> Free
 //! ```
-//! In a memory-only store `Sealed` is passed through: nothing is to be flushed. A wblock leaves
-//! `Used` only by reclaim, which comes with quarantine: until then a full store is full.
+//! In a memory-only store `Sealed` is passed through: nothing is to be flushed. `Damaged` is where
+//! cold start leaves a wblock of which it could not read the header: out of use.
+//!
+//! Who moves a wblock on
+//! - Free to Open: who takes it off the free queue. Open to Sealed: who replaces it in the open
+//!   word. To Used: the flusher, or the same thread where there is no shadow.
+//! - From Used on until Free: the one reclaimer that the wblock's home stripe belongs to, and for
+//!   the one step from Quarantined to Struck the flusher, at its request. So no wblock is ever
+//!   chosen, emptied or freed twice, without a lock or a compare-and-swap.
 //!
 //! Invariants
 //! - W1  The fields of a wblock are set by who installs it, before the open word names it.
 //! - W2  `dead_rblocks` only grows within a life, and is at most the wblock's room. A record
 //!   counts as live from its reservation, because nothing is added here before it is superseded.
 //! - W3  `live = reserved - dead`; a sealed wblock has reserved all of its room.
+//! - W4  `soonest_expiry` is at most the expiry of every live record whose put has returned: a put
+//!   lowers it, and it is raised only by who has walked the wblock to its end, which takes that
+//!   every record in it is committed: the walk has met them all.
 
 use crate::sync::{Acquire, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release};
 use crate::unit::{Sequence, WblockId};
@@ -22,12 +34,23 @@ use crate::unit::{Sequence, WblockId};
 pub enum State {
     /// On a free queue.
     Free = 0,
-    /// Named by the open word of a stripe, or about to be.
+    /// Named by the open word of a lane, or about to be.
     Open = 1,
     /// Takes no more reservations; not all of it is on the shadow yet.
     Sealed = 2,
     /// Complete, and on the shadow if there is one.
     Used = 3,
+    /// Chosen to be emptied.
+    Defrag = 4,
+    /// Its live records are being moved out.
+    Emptying = 5,
+    /// Nothing in it counts any more; what replaced its contents is not known to be durable yet,
+    /// or its header not struck out.
+    Quarantined = 6,
+    /// Quarantined, and on the shadow its header is struck out: only pins can hold it.
+    Struck = 7,
+    /// Out of use for this run: its header could not be read at cold start.
+    Damaged = 8,
 }
 
 /// One wblock of the table. A cache line of its own, so that counting the dead of one does not
@@ -38,7 +61,9 @@ pub struct Wblock {
     sequence: AtomicU64,
     previous: AtomicU32,
     dead_rblocks: AtomicU32,
+    tail_rblocks: AtomicU32,
     state: AtomicU8,
+    soonest_expiry: AtomicU64,
 }
 
 /// `previous` of the first wblock that a stripe opens.
@@ -51,19 +76,25 @@ impl Wblock {
             sequence: AtomicU64::new(0),
             previous: AtomicU32::new(NO_WBLOCK),
             dead_rblocks: AtomicU32::new(0),
+            tail_rblocks: AtomicU32::new(0),
             state: AtomicU8::new(State::Free as u8),
+            soonest_expiry: AtomicU64::new(u64::MAX),
         }
     }
 
     /// Starts a life. The caller has taken the wblock off its free queue and publishes it (W1).
     pub fn begin(&self, sequence: Sequence, previous: Option<WblockId>, state: State) {
-        // ORDERING: Relaxed, all four. The open word's Release (edge E2 of `stripe`) publishes
+        // ORDERING: Relaxed, all of them. The open word's Release (edge E2 of `stripe`) publishes
         // them; at cold start the end of the loading threads does.
         self.sequence.store(sequence.0, Relaxed);
         // ORDERING: Relaxed, as above.
         self.previous.store(previous.map_or(NO_WBLOCK, |wblock| wblock.0), Relaxed);
         // ORDERING: Relaxed, as above.
         self.dead_rblocks.store(0, Relaxed);
+        // ORDERING: Relaxed, as above.
+        self.tail_rblocks.store(0, Relaxed);
+        // ORDERING: Relaxed, as above.
+        self.soonest_expiry.store(u64::MAX, Relaxed);
         // ORDERING: Relaxed, as above.
         self.state.store(state as u8, Relaxed);
     }
@@ -103,20 +134,60 @@ impl Wblock {
             0 => State::Free,
             1 => State::Open,
             2 => State::Sealed,
-            _ => State::Used,
+            3 => State::Used,
+            4 => State::Defrag,
+            5 => State::Emptying,
+            6 => State::Quarantined,
+            7 => State::Struck,
+            _ => State::Damaged,
         }
     }
 
     /// Takes `rblocks` superseded or padded rblocks out of the live ones.
     #[inline]
     pub fn bury(&self, rblocks: u32) {
-        // ORDERING: Relaxed. A counter; reclaim, which acts on it, comes with its own edge.
-        self.dead_rblocks.fetch_add(rblocks, Relaxed);
+        // ORDERING: Release, with the Acquire in `dead_rblocks`: who finds nothing live any more
+        // has every burier's index entry gone before it.
+        self.dead_rblocks.fetch_add(rblocks, Release);
+    }
+
+    /// Notes that the last `rblocks`, dead as well, were too few for the record that came.
+    pub fn set_tail(&self, rblocks: u32) {
+        // ORDERING: Relaxed. For the choice of what to empty.
+        self.tail_rblocks.store(rblocks, Relaxed);
+    }
+
+    /// Rblocks that are dead because they were too few for another record.
+    pub fn tail_rblocks(&self) -> u32 {
+        // ORDERING: Relaxed, as above.
+        self.tail_rblocks.load(Relaxed)
+    }
+
+    /// A record that expires is in it (W4). Unit: microseconds since 1970.
+    #[inline]
+    pub fn lower_expiry(&self, expires_at: u64) {
+        // ORDERING: Relaxed. A first look: most records expire after one that was there before.
+        if expires_at < self.soonest_expiry.load(Relaxed) {
+            // ORDERING: Relaxed. A bound, which nothing hangs on but when a sweep looks.
+            self.soonest_expiry.fetch_min(expires_at, Relaxed);
+        }
+    }
+
+    /// A bound below the expiry of each of its records; `u64::MAX`: none expires.
+    pub fn soonest_expiry(&self) -> u64 {
+        // ORDERING: Relaxed, as above.
+        self.soonest_expiry.load(Relaxed)
+    }
+
+    /// After a walk to the end, which has met no expiry before `bound` that is still to come (W4).
+    pub fn raise_expiry(&self, bound: u64) {
+        // ORDERING: Relaxed, as above.
+        self.soonest_expiry.store(bound, Relaxed);
     }
 
     /// Rblocks superseded or padded in this life.
     pub fn dead_rblocks(&self) -> u32 {
-        // ORDERING: Relaxed, as above.
-        self.dead_rblocks.load(Relaxed)
+        // ORDERING: Acquire, pairs with `bury`.
+        self.dead_rblocks.load(Acquire)
     }
 }

@@ -1,8 +1,8 @@
 //! The flusher: takes what is committed to the shadow, as a pump that a thread or a test drives.
 //!
-//! A round looks at every stripe: sealed wblocks are written whole, and when a barrier waits or
-//! `flush_max` is near, the open wblock is cut at a sector and written up to there. Then come the
-//! syncs, and then the tickets.
+//! A round looks at every lane: sealed wblocks are written whole, and when a barrier waits or
+//! `flush_max` is near, the open wblock is cut at a sector and written up to there; the headers
+//! that reclaim wants struck out go along. Then come the syncs, and then the tickets.
 //!
 //! States of a flush of one wblock
 //! ```text
@@ -19,6 +19,9 @@
 //!   flush proves that the one before had been durable: cold start tells rot from a torn write by
 //!   it.
 //! - F4  Nothing is acknowledged after a failure: the first one ends the flusher.
+//! - F5  A header is struck out by a write of the wblock's first sector, which the next flush of
+//!   the wblock, in its next life, follows only after a sync: the wblock is freed by who sees it
+//!   `Struck`. A torn one leaves the old header or the new: at that moment both are right.
 //!
 //! A writer stopped between its reservation and its commit holds up its own wblock, and with it
 //! the barriers, not the other stripes' wblocks.
@@ -27,10 +30,11 @@
 
 use super::io::Transfers;
 use super::io::{BlockIo, Buffer, Direction, FileIndex, IoCounters, Transfer, TransferError};
+use super::requests::Requests;
 use super::tickets::Tickets;
 use crate::region::{Cut, State, Stripes};
 use crate::sync::{Arc, AtomicU64, Relaxed};
-use crate::unit::{RBLOCK_BYTES, SECTOR_RBLOCKS, WblockId};
+use crate::unit::{RBLOCK_BYTES, SECTOR_BYTES, SECTOR_RBLOCKS, WblockId};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Writes in flight. Two to four keep a drive busy; more only make a barrier wait longer.
@@ -57,6 +61,7 @@ pub struct Flusher {
     io: Box<dyn BlockIo>,
     transfers: Transfers,
     tickets: Arc<Tickets>,
+    requests: Arc<Requests>,
     counters: Arc<IoCounters>,
     /// Byte of each shadow at which its first wblock starts.
     first_wblock_bytes: u64,
@@ -64,20 +69,20 @@ pub struct Flusher {
     lazy_sync: bool,
     /// Syncs as soon as a wblock is finished: there are no timed flushes to do it.
     sync_finished: bool,
-    progress: Vec<StripeProgress>,
+    progress: Vec<LaneProgress>,
     /// Wblocks written to, and not synced since: with the file they are in.
     unsynced: BTreeSet<(FileIndex, WblockId)>,
     /// Sealed wblocks whose last byte is written: used, once their file is synced.
     finished: Vec<WblockId>,
     completed: u64,
-    /// Per stripe: the oldest wblock not wholly durable (high half), and its durable rblocks.
+    /// Per lane: the oldest wblock not wholly durable (high half), and its durable rblocks.
     durable: Arc<[AtomicU64]>,
 }
 
-/// Where the flusher stands in one stripe.
+/// Where the flusher stands in one lane.
 #[derive(Debug, Default)]
-struct StripeProgress {
-    /// Wblocks not finished yet, the oldest first. The newest of the stripe is the last one.
+struct LaneProgress {
+    /// Wblocks not finished yet, the oldest first. The newest of the lane is the last one.
     backlog: VecDeque<WblockId>,
     /// Newest wblock ever seen: `previous` links are followed back to it (S5).
     newest: Option<WblockId>,
@@ -87,7 +92,7 @@ struct StripeProgress {
     target: Target,
 }
 
-/// What the flush in progress of a stripe's oldest wblock is to reach.
+/// What the flush in progress of a lane's oldest wblock is to reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Target {
     #[default]
@@ -96,7 +101,7 @@ enum Target {
     End,
 }
 
-/// One write of a round, and what it brings the stripe to.
+/// One write of a round, and what it brings the lane to.
 struct Job {
     wblock: WblockId,
     from_rblock: u32,
@@ -109,29 +114,35 @@ impl Flusher {
     pub fn new(
         stripes: Arc<Stripes>,
         io: Box<dyn BlockIo>,
-        tickets: Arc<Tickets>,
+        (tickets, requests): (Arc<Tickets>, Arc<Requests>),
         counters: Arc<IoCounters>,
         layout: Layout,
     ) -> Self {
-        let count = stripes.geometry().stripes;
+        let count = stripes.lanes();
         Self {
-            progress: (0..count).map(|_| StripeProgress::default()).collect(),
+            progress: (0..count).map(|_| LaneProgress::default()).collect(),
             durable: (0..count).map(|_| AtomicU64::new(u64::MAX)).collect(),
             stripes,
             io,
             transfers: Transfers::new(layout.flush_bytes as usize, IN_FLIGHT),
             tickets,
+            requests,
             counters,
             first_wblock_bytes: layout.first_wblock_bytes,
             lazy_sync: layout.lazy_sync,
-            sync_finished: layout.sync_finished,
+            sync_finished: false,
             unsynced: BTreeSet::new(),
             finished: Vec::new(),
             completed: 0,
         }
     }
 
-    /// How far each stripe is durable, for statistics: the number of its oldest wblock that is not
+    /// Whether to sync as soon as a wblock is finished: for a time without timed flushes.
+    pub fn set_sync_finished(&mut self, sync: bool) {
+        self.sync_finished = sync;
+    }
+
+    /// How far each lane is durable, for statistics: the number of its oldest wblock that is not
     /// wholly so in the high half, that wblock's durable rblocks in the low half.
     pub fn durable(&self) -> Arc<[AtomicU64]> {
         Arc::clone(&self.durable)
@@ -147,25 +158,35 @@ impl Flusher {
         let is_barrier = ticket > self.completed;
         let mut jobs = Vec::new();
         let mut is_waiting = false;
-        for stripe in 0..self.stripes.geometry().stripes {
-            self.look_back(stripe);
+        for lane in 0..self.stripes.lanes() {
+            self.look_back(lane);
             let cut = due || is_barrier;
-            while let Some(job) = self.next_job(stripe, cut, &mut is_waiting) {
+            while let Some(job) = self.next_job(lane, cut, &mut is_waiting) {
                 let is_last = job.is_last;
                 jobs.push(job);
-                // F3: one flush of a wblock a round, and a cut wblock is the stripe's newest.
+                // F3: one flush of a wblock a round, and a cut wblock is the lane's newest.
                 if !is_last {
                     break;
                 }
             }
         }
-        let has_written = !jobs.is_empty();
+        let strikes = self.requests.take_strikes();
+        let has_written = !jobs.is_empty() || !strikes.is_empty();
         self.write(&jobs)?;
-        let finished = self.sync_finished && !self.finished.is_empty();
-        let sync = is_barrier || (!self.lazy_sync && (due || finished));
+        self.strike(&strikes)?;
+        // Where puts wait for wblocks to be durable, or would soon, a sync is not put off.
+        let finished =
+            (self.sync_finished || self.stripes.is_backlogged()) && !self.finished.is_empty();
+        let sync = is_barrier || !strikes.is_empty() || (!self.lazy_sync && due) || finished;
         let has_synced = sync && !self.unsynced.is_empty();
         if sync {
             self.sync()?;
+        }
+        for wblock in strikes {
+            self.stripes.wblock(wblock).enter(State::Struck);
+        }
+        if has_synced || is_barrier {
+            self.stripes.call_reclaimers();
         }
         if is_waiting {
             return Ok(Round::Waiting);
@@ -177,17 +198,17 @@ impl Flusher {
         Ok(if has_written || has_synced || is_barrier { Round::Worked } else { Round::Idle })
     }
 
-    #[expect(clippy::indexing_slicing, reason = "one progress a stripe")]
-    fn progress(&mut self, stripe: u32) -> &mut StripeProgress {
-        &mut self.progress[stripe as usize]
+    #[expect(clippy::indexing_slicing, reason = "one progress a lane")]
+    fn progress(&mut self, lane: u32) -> &mut LaneProgress {
+        &mut self.progress[lane as usize]
     }
 
-    /// Finds the wblocks that the stripe has opened since the last look (S5).
-    fn look_back(&mut self, stripe: u32) {
+    /// Finds the wblocks that the lane has opened since the last look (S5).
+    fn look_back(&mut self, lane: u32) {
         let stripes = Arc::clone(&self.stripes);
-        let progress = self.progress(stripe);
+        let progress = self.progress(lane);
         let mut found = Vec::new();
-        let mut next = stripes.newest(stripe);
+        let mut next = stripes.newest(lane);
         while let Some(wblock) = next.filter(|wblock| Some(*wblock) != progress.newest) {
             found.push(wblock);
             next = stripes.wblock(wblock).previous();
@@ -196,11 +217,11 @@ impl Flusher {
         progress.backlog.extend(found.into_iter().rev());
     }
 
-    /// What of `stripe` can be written now, and was not taken in this round.
-    fn next_job(&mut self, stripe: u32, cut: bool, is_waiting: &mut bool) -> Option<Job> {
+    /// What of `lane` can be written now, and was not taken in this round.
+    fn next_job(&mut self, lane: u32, cut: bool, is_waiting: &mut bool) -> Option<Job> {
         let stripes = Arc::clone(&self.stripes);
         let end = stripes.geometry().wblock_rblocks();
-        let progress = self.progress(stripe);
+        let progress = self.progress(lane);
         let wblock = *progress.backlog.front()?;
         // A cut of an earlier round does not cover the tickets of this one (F1): go round again.
         let is_stale = matches!(progress.target, Target::Until(_));
@@ -209,7 +230,7 @@ impl Flusher {
                 Target::End
             } else if cut {
                 let flushed = progress.flushed_rblock;
-                match stripes.cut(stripe, wblock, flushed, progress.flushes) {
+                match stripes.cut(lane, wblock, flushed, progress.flushes) {
                     Cut::Nothing => Target::None,
                     Cut::Until(rblock) => Target::Until(rblock),
                     Cut::Sealed => Target::End,
@@ -265,6 +286,21 @@ impl Flusher {
         Ok(())
     }
 
+    /// Strikes out the headers of `wblocks` (F5).
+    fn strike(&mut self, wblocks: &[WblockId]) -> Result<(), TransferError> {
+        let sector = |wblock: &WblockId| {
+            self.stripes.write_struck_header(*wblock);
+            let until_rblock = SECTOR_BYTES / RBLOCK_BYTES;
+            self.transfer(&Job { wblock: *wblock, from_rblock: 0, until_rblock, is_last: false })
+        };
+        let mut transfers = wblocks.iter().map(sector).collect::<Vec<_>>().into_iter();
+        self.transfers.run(&mut *self.io, &mut transfers, &self.counters)?;
+        for wblock in wblocks {
+            self.unsynced.insert((self.file(*wblock), *wblock));
+        }
+        Ok(())
+    }
+
     fn transfer(&self, job: &Job) -> Transfer {
         let geometry = self.stripes.geometry();
         let start = self.stripes.region().pointer(geometry.location(job.wblock, job.from_rblock));
@@ -273,7 +309,7 @@ impl Flusher {
         let place = u64::from(geometry.place_on_shadow(job.wblock)) * wblock_bytes;
         // SAFETY: (1) within the region, which `self` keeps mapped. (2) F2: the range is committed
         // or padding, and cut off from further reservations; the wblock is not opened again before
-        // it is used, which follows the sync.
+        // it is used, which follows the sync, and then struck out, which follows another.
         let buffer = unsafe { Buffer::new(start, bytes as usize) };
         Transfer {
             direction: Direction::Write,
@@ -301,7 +337,7 @@ impl Flusher {
             durable.store(packed, Relaxed);
         }
         for wblock in self.finished.drain(..) {
-            self.stripes.wblock(wblock).enter(State::Used);
+            self.stripes.flushed(wblock);
         }
         Ok(())
     }
@@ -316,8 +352,6 @@ pub struct Layout {
     pub first_wblock_bytes: u64,
     /// Syncs only for barriers.
     pub lazy_sync: bool,
-    /// Syncs as soon as a wblock is finished.
-    pub sync_finished: bool,
 }
 
 /// Where the data of `wblock` between `from` and `until` ends, once all of it is committed.

@@ -5,6 +5,7 @@
 //! | `io`      | operations on files: `io_uring`, pwrite, or a simulated disk    |
 //! | `tickets` | barriers and who waits for them                                 |
 //! | `flusher` | a pump that takes committed records to the shadow               |
+//! | `requests` | what reclaim asks for: barriers, headers struck out, a clock floor |
 //! | `service` | the thread that drives it                                       |
 //! | `set`     | the members of a store, their superblocks, what belongs together |
 //! | `files`   | their names, which exist, creating them                         |
@@ -16,6 +17,7 @@ mod flusher;
 #[cfg(not(loom))]
 pub mod io;
 #[cfg(not(loom))]
+mod requests;
 mod service;
 #[cfg(not(loom))]
 mod set;
@@ -26,6 +28,7 @@ pub use files::{Created, complete};
 #[cfg(not(loom))]
 pub use flusher::{Flusher, Layout, Round};
 #[cfg(not(loom))]
+pub use requests::Requests;
 pub use service::{Pump, Service, Work};
 #[cfg(not(loom))]
 pub use set::{ShadowSet, Standing, Survey, member_bytes, open, random, survey};

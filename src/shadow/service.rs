@@ -1,16 +1,18 @@
 //! The shadow thread: drives the flusher, keeps the superblocks, sleeps when there is nothing.
 //!
-//! It sleeps on the stripes' doorbell, which sealed wblocks, barriers and `stop` ring, and wakes by
-//! itself twice in `flush_max` to take open wblocks along: a put rings nothing. An idle store wakes
-//! it only for that, some microseconds each time.
+//! It sleeps on the stripes' doorbell, which sealed wblocks, barriers, changed settings and `stop`
+//! ring, and wakes by itself twice in `flush_max` to take open wblocks along: a put rings nothing.
+//! An idle store wakes it only for that, some microseconds each time.
 //!
 //! States    `running --[stop]--> stopped clean`, `running --[a write or sync fails]--> failed`
 #![forbid(unsafe_code)]
 
 use super::flusher::{Flusher, Round};
 use super::io::{FileIndex, Members, TransferError};
+use super::requests::Requests;
 use super::set::ShadowSet;
 use super::tickets::{Tickets, Waited};
+use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::region::{NowUs, Stripes};
 use crate::sync::{Acquire, Arc, AtomicBool, Mutex, Release, lock, thread};
@@ -61,8 +63,10 @@ pub struct Work {
     pub flusher: Flusher,
     /// The superblocks.
     pub set: ShadowSet,
-    /// Open wblocks are flushed twice in this time; `None`: only on demand.
-    pub flush_max: Option<Duration>,
+    /// What reclaim asks for.
+    pub requests: Arc<Requests>,
+    /// Open wblocks are flushed twice in `flush_max`; without one only on demand.
+    pub settings: Arc<Settings>,
     /// The core to run on.
     pub core: Option<usize>,
     /// The clock floor to be written when the store is closed.
@@ -119,6 +123,11 @@ impl Service {
     /// of the device with the cause `TimedOut`, and the store goes on.
     pub fn barrier(&self) -> Result<()> {
         self.wait(self.request())
+    }
+
+    /// Has the thread look at its settings again.
+    pub fn wake(&self) {
+        self.shared.stripes.doorbell().ring();
     }
 
     fn request(&self) -> u64 {
@@ -178,9 +187,9 @@ pub struct Pump {
 
 impl Pump {
     fn run(mut self) {
-        let period = self.work.flush_max.map(|flush_max| flush_max / 2);
         let mut last_due = Instant::now();
         loop {
+            let period = self.work.settings.flush_max().map(|flush_max| flush_max / 2);
             // ORDERING: Acquire, pairs with `stop`.
             let stops = self.shared.stop.load(Acquire);
             let due = period.is_some_and(|period| last_due.elapsed() >= period);
@@ -219,6 +228,11 @@ impl Pump {
         if let Some(limit) = self.work.set.extend_sequences(next).map_err(into_failure)? {
             self.shared.stripes.set_sequence_limit(limit);
         }
+        if let Some(floor_us) = self.work.requests.wanted_floor() {
+            self.work.set.raise_floor(floor_us).map_err(into_failure)?;
+            self.work.requests.set_floor(floor_us);
+        }
+        self.work.flusher.set_sync_finished(self.work.settings.flush_max().is_none());
         let members = Arc::clone(self.work.set.members());
         self.work.flusher.poll(due).map_err(|error| of_transfer(error, &*members))
     }

@@ -186,6 +186,17 @@ impl ShadowSet {
         Ok(Some(limit))
     }
 
+    /// What expired before `clock_floor` is dead from now on in every run.
+    ///
+    /// # Errors
+    ///
+    /// The system's, as [`Error::Io`].
+    pub fn raise_floor(&mut self, clock_floor: u64) -> Result<()> {
+        self.rewrite(|superblock| {
+            superblock.clock_floor = clock_floor.max(superblock.clock_floor);
+        })
+    }
+
     /// After the last write of a run.
     ///
     /// # Errors

@@ -143,6 +143,7 @@ impl Inner {
         }
         // C1: writers that found the store open are done before the last flush begins.
         pins_are_gone(CLOSE_PATIENCE);
+        self.reclaim.stop();
         self.upkeep.stop();
         self.shadow.as_ref().map_or(Ok(()), Service::stop)
     }

@@ -18,6 +18,7 @@ mod lifecycle;
 mod open;
 mod options;
 mod put;
+mod reconfigure;
 mod record;
 mod scan;
 mod stats;
@@ -32,14 +33,14 @@ pub use scan::Scan;
 pub use stats::{Health, Stats, WblockCounts};
 
 use crate::clock::Clock;
+use crate::config::{Config, Settings};
 use crate::error::{Error, Result};
 use crate::shadow::Service;
 use crate::shadow::io::IoCounters;
-use crate::sync::{AcqRel, Arc, AtomicU8, AtomicU64, Relaxed, fork};
-use crate::upkeep::{Keyspace, LoadReport, Upkeep};
+use crate::sync::{AcqRel, Arc, AtomicU8, AtomicU64, Mutex, Relaxed, fork};
+use crate::upkeep::{Keyspace, LoadReport, ReclaimService, Upkeep};
 use lifecycle::bound_stripe;
 use std::fmt;
-use std::time::Duration;
 
 /// An embedded store. Clones are handles to the same store; the last one dropped closes it.
 ///
@@ -50,8 +51,12 @@ pub struct Store {
 }
 
 pub(crate) struct Inner {
-    keyspace: Keyspace,
+    keyspace: Arc<Keyspace>,
     clock: Arc<dyn Clock>,
+    /// What is in force, for who asks. Its lock makes one change follow the other.
+    config: Mutex<Config>,
+    /// The same for who acts on it: what may change.
+    settings: Arc<Settings>,
     limits: Limits,
     status: Status,
     /// Forks of the process that were counted when the store was opened.
@@ -60,17 +65,17 @@ pub(crate) struct Inner {
     number: u64,
     shadow: Option<Service>,
     io: Option<IoSide>,
+    reclaim: ReclaimService,
     upkeep: Upkeep,
     report: LoadReport,
     notices: Vec<String>,
     cores: Vec<usize>,
 }
 
-/// What of the configuration the paths of reads and writes look at.
+/// What of the configuration writers look at and is fixed at open.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     max_record_bytes: u64,
-    default_ttl: Option<Duration>,
     commit_to_device: bool,
 }
 
@@ -111,11 +116,11 @@ struct IoSide {
 }
 
 impl IoSide {
-    /// Number of the oldest wblock of `stripe` that is not wholly durable, and its durable rblocks.
+    /// Number of the oldest wblock of `lane` that is not wholly durable, and its durable rblocks.
     #[expect(clippy::cast_possible_truncation, reason = "two halves of a word")]
-    fn durable(&self, stripe: u32) -> (u32, u32) {
+    fn durable(&self, lane: u32) -> (u32, u32) {
         // ORDERING: Relaxed. A figure for statistics.
-        let packed = self.durable.get(stripe as usize).map_or(u64::MAX, |word| word.load(Relaxed));
+        let packed = self.durable.get(lane as usize).map_or(u64::MAX, |word| word.load(Relaxed));
         ((packed >> 32) as u32, packed as u32)
     }
 }
@@ -134,16 +139,32 @@ impl Inner {
 
     #[inline]
     fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        match &self.shadow {
+            Some(shadow) if shadow.has_failed() => Err(shadow.error()),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn check_open(&self) -> Result<()> {
         if self.forks != fork::count() {
             return Err(Error::Forked);
         }
         if self.status.get() != status::OPEN {
             return Err(Error::Closed);
         }
-        match &self.shadow {
-            Some(shadow) if shadow.has_failed() => Err(shadow.error()),
-            _ => Ok(()),
-        }
+        Ok(())
+    }
+
+    fn has_shadow(&self) -> bool {
+        self.shadow.is_some()
+    }
+
+    /// Refuses a put while `stop_writes_used_pct` is passed. One load.
+    #[inline]
+    fn check_room_for_puts(&self) -> Result<()> {
+        self.upkeep.pressure().check_room()
     }
 
     /// The stripe that the calling thread writes to: that of its binding, or of its core.

@@ -3,7 +3,7 @@
 
 use super::{Inner, IoSide, Limits, Status, Store};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, OnDamage, Plan, Shadow};
+use crate::config::{Config, OnDamage, Plan, Settings, Shadow};
 use crate::error::{Error, Result};
 use crate::format::{SUPERBLOCK_AREA_BYTES, StoreId, StoreKey};
 use crate::index::Index;
@@ -12,16 +12,23 @@ use crate::shadow::io::{
     FileIndex, IoCounters, Members, OpenedIo, Prefer, ShadowFile, ShadowFiles,
 };
 use crate::shadow::{
-    self, Created, Flusher, Layout, Pump, Service, ShadowSet, Standing, Survey, Tickets,
+    self, Created, Flusher, Layout, Pump, Requests, Service, ShadowSet, Standing, Survey, Tickets,
 };
-use crate::sync::{Arc, AtomicU64, Relaxed, core, fork, memory};
+use crate::sync::{Arc, AtomicU64, Mutex, Relaxed, core, fork, memory};
 use crate::unit::{Geometry, Sequence, WBLOCK_BYTES_MIN};
-use crate::upkeep::{Keyspace, LoadError, LoadReport, Source, Upkeep, load};
+use crate::upkeep::{
+    Common, Keyspace, LoadError, LoadReport, Pressure, ReclaimCounters, ReclaimService, Room,
+    Source, Upkeep, load,
+};
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Cores from which on the engine's own threads are pinned.
 const CORES_TO_PIN_MIN: usize = 4;
+
+/// Stripes that one reclaimer serves: it moves some million records a second, several times what a
+/// core puts.
+const STRIPES_A_RECLAIMER: u32 = 8;
 
 /// Stores opened in this process: gives each a number.
 static OPENED: AtomicU64 = AtomicU64::new(0);
@@ -57,7 +64,9 @@ impl Store {
         let cores = core::allowed();
         // Before any file is touched: what is wrong by itself.
         let (plan, unless_existing) = first_plan(&config, cores.len())?;
-        Opening { plan, cores, clock: None, prefer: Prefer::Ring }.run(config, unless_existing)
+        let opening =
+            Opening { config, plan, cores, clock: None, prefer: Prefer::Ring, reclaims: true };
+        opening.run(unless_existing)
     }
 
     /// Opens a store as a test wants it.
@@ -66,7 +75,8 @@ impl Store {
         let cores = core::allowed();
         let (plan, unless_existing) = first_plan(&config, cores.len())?;
         let clock = harness.clock.clone();
-        Opening { plan, cores, clock, prefer: harness.prefer }.run(config, unless_existing)
+        Opening { config, plan, cores, clock, prefer: harness.prefer, reclaims: harness.reclaims }
+            .run(unless_existing)
     }
 }
 
@@ -128,23 +138,35 @@ pub(super) fn adopt(mut config: Config, shadow: &Shadow, standings: &[Standing])
 
 /// An open under way.
 pub(crate) struct Opening {
+    pub(crate) config: Config,
+    /// What `config` comes to.
     pub(crate) plan: Plan,
     pub(crate) cores: Vec<usize>,
     /// A test's clock.
     pub(crate) clock: Option<Arc<dyn Clock>>,
     pub(crate) prefer: Prefer,
+    /// Reclaimers get threads.
+    pub(crate) reclaims: bool,
+}
+
+/// The shadow of a store that is about to start.
+struct ShadowSide {
+    service: Service,
+    io: IoSide,
+    requests: Arc<Requests>,
 }
 
 /// What is mapped and ready, before anything is loaded.
 struct Ready {
     stripes: Arc<Stripes>,
-    keyspace: Keyspace,
+    keyspace: Arc<Keyspace>,
+    settings: Arc<Settings>,
 }
 
 impl Opening {
-    /// Opens what `config`, from which the plan was made, names; if nothing is there yet, it fails
-    /// with `unless_existing`.
-    fn run(self, config: Config, unless_existing: Option<Error>) -> Result<Store> {
+    /// Opens what the configuration names; if nothing is there yet, it fails with
+    /// `unless_existing`.
+    fn run(self, unless_existing: Option<Error>) -> Result<Store> {
         if self.plan.shadow == Shadow::None {
             return self.without_shadow();
         }
@@ -152,11 +174,11 @@ impl Opening {
         match survey {
             Survey::New => unless_existing.map_or_else(|| self.found(files), Err),
             Survey::Existing(standings) => {
-                let config = adopt(config, &self.plan.shadow, &standings)?;
+                let config = adopt(self.config.clone(), &self.plan.shadow, &standings)?;
                 let plan = config.validate(self.cores.len())?;
                 let members = Arc::new(ShadowFiles::new(files));
                 let set = ShadowSet::existing(members, standings);
-                let (store, _) = Opening { plan, ..self }.with_shadow(set, None, true)?;
+                let (store, _) = Opening { config, plan, ..self }.with_shadow(set, None, true)?;
                 Ok(store)
             }
         }
@@ -169,7 +191,7 @@ impl Opening {
         for (wblock, _) in ready.stripes.wblocks() {
             ready.stripes.release(wblock);
         }
-        self.start(ready, clock, LoadReport::default(), None)
+        self.start(ready, clock, LoadReport::default(), None, true)
     }
 
     /// Creates the shadow.
@@ -213,15 +235,17 @@ impl Opening {
         let limit = set.mark_open(clock.precise_us())?;
         ready.stripes.set_sequence_limit(limit);
         let tickets = Arc::new(Tickets::new());
+        let floor_us = set.clock_floor();
+        let requests =
+            Arc::new(Requests::new(Arc::clone(&ready.stripes), Arc::clone(&tickets), floor_us));
         let layout = Layout {
             flush_bytes: self.plan.flush_bytes,
             first_wblock_bytes: SUPERBLOCK_AREA_BYTES,
             lazy_sync: self.plan.disable_odsync,
-            sync_finished: self.plan.flush_max.is_none(),
         };
         let stripes = Arc::clone(&ready.stripes);
-        let flusher =
-            Flusher::new(stripes, io, Arc::clone(&tickets), Arc::clone(&counters), layout);
+        let asked = (Arc::clone(&tickets), Arc::clone(&requests));
+        let flusher = Flusher::new(stripes, io, asked, Arc::clone(&counters), layout);
         let ring_refused = ring_refused.map(|error| error.to_string());
         let is_direct = (0..members.count()).all(|file| members.is_direct(FileIndex(file)));
         let io = IoSide { counters, durable: flusher.durable(), ring_refused, is_direct };
@@ -229,7 +253,8 @@ impl Opening {
         let work = shadow::Work {
             flusher,
             set,
-            flush_max: self.plan.flush_max,
+            requests: Arc::clone(&requests),
+            settings: Arc::clone(&ready.settings),
             core: self.engine_core(),
             now_us: NowUs(Box::new(move || floor.precise_us())),
         };
@@ -240,7 +265,8 @@ impl Opening {
         } else {
             Some(pump)
         };
-        let store = self.start(ready, clock, report, Some((service, io)))?;
+        let shadow = ShadowSide { service, io, requests };
+        let store = self.start(ready, clock, report, Some(shadow), has_thread)?;
         if let Some(created) = created {
             created.keep();
         }
@@ -283,10 +309,17 @@ impl Opening {
             })?;
         }
         let has_shadow = self.plan.shadow != Shadow::None;
+        let reclaimers = geometry.stripes.div_ceil(STRIPES_A_RECLAIMER);
+        // Puts need one wblock a stripe to write, and one more to go on to.
+        let spare = geometry.wblocks() - geometry.stripes - 1;
+        let kept_for_deletes = spare.min(1);
+        let kept_for_moves = (spare - kept_for_deletes).min(reclaimers);
         let identity = Identity {
             store_id,
             store_key: StoreKey::of(&store_id),
-            kept_back: if has_shadow { geometry.stripes } else { 0 },
+            kept_for_moves,
+            kept_for_deletes: kept_for_moves + kept_for_deletes,
+            reclaimers,
             has_shadow,
         };
         let now = Arc::clone(clock);
@@ -297,8 +330,9 @@ impl Opening {
             let reason = "there is no memory for an index of this size: lower it";
             Error::config("expected_records", reason)
         })?;
-        let keyspace = Keyspace::new(Arc::clone(&stripes), index, hash_seed);
-        Ok(Ready { stripes, keyspace })
+        let keyspace = Arc::new(Keyspace::new(Arc::clone(&stripes), index, hash_seed));
+        let settings = Arc::new(Settings::new(&self.plan));
+        Ok(Ready { stripes, keyspace, settings })
     }
 
     fn load(
@@ -369,21 +403,45 @@ impl Opening {
         ready: Ready,
         clock: Arc<dyn Clock>,
         report: LoadReport,
-        shadow: Option<(Service, IoSide)>,
+        shadow: Option<ShadowSide>,
+        has_thread: bool,
     ) -> Result<Store> {
-        let upkeep = Upkeep::start(Arc::clone(&clock), self.engine_core()).map_err(|source| {
-            Error::Io { op: "start a thread for", path: Path::new("upkeep").into(), source }
+        let (shadow, io, requests) = match shadow {
+            Some(ShadowSide { service, io, requests }) => (Some(service), Some(io), Some(requests)),
+            None => (None, None, None),
+        };
+        let reclaim = ReclaimService::new(Arc::new(Common {
+            keyspace: Arc::clone(&ready.keyspace),
+            clock: Arc::clone(&clock),
+            settings: Arc::clone(&ready.settings),
+            requests,
+            room: Room::default(),
+            counters: ReclaimCounters::default(),
+        }));
+        if has_thread && self.reclaims {
+            reclaim.start(self.engine_core()).map_err(|source| Error::Io {
+                op: "start a thread for",
+                path: Path::new("reclaim").into(),
+                source,
+            })?;
+        }
+        let pressure = Pressure::new(Arc::clone(&ready.stripes), Arc::clone(&ready.settings));
+        let upkeep = Upkeep::start(Arc::clone(&clock), pressure, self.engine_core());
+        let upkeep = upkeep.map_err(|source| Error::Io {
+            op: "start a thread for",
+            path: Path::new("upkeep").into(),
+            source,
         })?;
-        let (shadow, io) = shadow.unzip();
         let notices = self.notices(&ready.stripes, io.as_ref());
         let limits = Limits {
             max_record_bytes: u64::from(self.plan.record_bytes_max),
-            default_ttl: self.plan.default_ttl,
             commit_to_device: self.plan.commit_to_device,
         };
         let inner = Inner {
             keyspace: ready.keyspace,
             clock,
+            config: Mutex::new(self.config.resolved(&self.plan)),
+            settings: ready.settings,
             limits,
             status: Status::open(),
             forks: fork::count(),
@@ -391,6 +449,7 @@ impl Opening {
             number: OPENED.fetch_add(1, Relaxed),
             shadow,
             io,
+            reclaim,
             upkeep,
             report,
             notices,

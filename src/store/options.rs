@@ -46,6 +46,7 @@ pub struct PutOptions {
     pub(crate) version: Option<Version>,
     pub(crate) condition: Condition,
     pub(crate) durable: bool,
+    pub(crate) never_evict: bool,
 }
 
 impl PutOptions {
@@ -76,6 +77,13 @@ impl PutOptions {
     #[must_use]
     pub fn version(mut self, version: Version) -> Self {
         self.version = Some(version);
+        self
+    }
+
+    /// Eviction passes this record over, until the key is put again without it.
+    #[must_use]
+    pub fn never_evict(mut self) -> Self {
+        self.never_evict = true;
         self
     }
 

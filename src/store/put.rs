@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::options::{Condition, Expiry};
-use super::write::Intent;
+use super::write::{Intent, Patience, Refused};
 use super::{DeleteOptions, PutOptions};
 use super::{Inner, Store};
 use crate::error::{Error, Result};
@@ -40,6 +40,7 @@ impl Store {
             version: None,
             condition: Condition::Always,
             exactly: None,
+            never_evict: false,
         };
         self.put_intent(&intent, durable)
     }
@@ -69,6 +70,7 @@ impl Store {
             version: options.version,
             condition: options.condition,
             exactly: None,
+            never_evict: options.never_evict,
         };
         self.put_intent(&intent, options.durable || self.inner.limits.commit_to_device)
     }
@@ -103,6 +105,7 @@ impl Store {
                 version: None,
                 condition: Condition::Always,
                 exactly: None,
+                never_evict: false,
             };
             match self.put_intent(&intent, false) {
                 Ok(version) => versions.push(version),
@@ -141,6 +144,7 @@ impl Store {
             version: options.version,
             condition: options.condition,
             exactly: None,
+            never_evict: false,
         };
         let durable = options.durable || self.inner.limits.commit_to_device;
         self.inner.check_durable(durable)?;
@@ -166,6 +170,7 @@ impl Store {
     ) -> Result<Option<Version>> {
         let key = key.as_ref();
         let expires_at = self.inner.expiry(Expiry::Default);
+        let mut patience = Patience::default();
         loop {
             // Under one pin from the reading to the publication: the entry that was read cannot
             // come to mean another record (P2).
@@ -176,10 +181,16 @@ impl Store {
             let exactly =
                 old.map(|view| self.inner.keyspace.stripes().region().location_of(view.body()));
             let value = value.as_deref();
-            let intent = Intent { key, value, expires_at, version: None, condition, exactly };
-            match self.inner.write(&intent) {
-                Err(Error::ConditionFailed) => {}
-                Err(other) => return Err(other),
+            let (version, never_evict) = (None, false);
+            let intent =
+                Intent { key, value, expires_at, version, condition, exactly, never_evict };
+            match self.inner.try_write(&intent) {
+                Err(Refused::Because(Error::ConditionFailed)) => {}
+                Err(Refused::Because(other)) => return Err(other),
+                Err(Refused::NoRoom(why)) => {
+                    drop(guard);
+                    self.inner.wait_for_room(why, &mut patience)?;
+                }
                 Ok(written) => {
                     let is_put = value.is_some();
                     drop(guard);
@@ -196,7 +207,7 @@ impl Inner {
     #[inline]
     fn expiry(&self, expiry: Expiry) -> Option<u64> {
         let ttl = match expiry {
-            Expiry::Default => self.limits.default_ttl?,
+            Expiry::Default => self.settings.default_ttl()?,
             Expiry::After(ttl) if ttl.is_zero() => return None,
             Expiry::After(ttl) => ttl,
             Expiry::At(instant) => return Some(micros(instant)),

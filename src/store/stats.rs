@@ -7,8 +7,13 @@ use crate::region::State;
 use crate::shadow::Service;
 use crate::shadow::io::IoCounts;
 use crate::unit::RBLOCK_BYTES;
-use crate::upkeep::{LoadReport, Rejected};
+use crate::upkeep::{Audit, LoadReport, ReclaimStats, Rejected, Runway};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long an audit waits for writers and reclaim to come to rest.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(1);
+const AUDIT_PAUSE: Duration = Duration::from_millis(5);
 
 /// Figures of a store at one moment; each on its own, not all of the same instant.
 #[derive(Clone, Debug)]
@@ -42,6 +47,12 @@ pub struct Stats {
     pub oldest_pin_ms: u64,
     /// Bytes that were reserved and are not known to be durable. 0 without a shadow.
     pub unflushed_bytes: u64,
+    /// What reclaim has done, and what it waits for.
+    pub reclaim: ReclaimStats,
+    /// True while puts are refused with [`Error::StopWrites`](crate::Error::StopWrites).
+    pub stop_writes: bool,
+    /// How long the space lasts, and what holds the rest.
+    pub runway: Runway,
     /// What the block I/O of the shadow went through; `None` without a shadow.
     pub io: Option<IoCounts>,
     /// Why `io_uring` is not used, where it was refused.
@@ -67,6 +78,14 @@ pub struct WblockCounts {
     pub sealed: u64,
     /// Full, and on the shadow if there is one.
     pub used: u64,
+    /// Chosen to be emptied.
+    pub defrag: u64,
+    /// Being emptied.
+    pub emptying: u64,
+    /// Empty, and waiting for a flush, for their header to be struck out, or for pins.
+    pub quarantined: u64,
+    /// Out of use for this run: their header was damaged at cold start.
+    pub damaged: u64,
 }
 
 /// How a store is.
@@ -96,6 +115,8 @@ impl Store {
     pub fn stats(&self) -> Stats {
         let inner = &*self.inner;
         let keyspace = &inner.keyspace;
+        let pressure = inner.upkeep.pressure();
+        let reclaim = inner.reclaim.common().counters.stats();
         let geometry = keyspace.stripes().geometry();
         Stats {
             records: keyspace.records(),
@@ -112,6 +133,9 @@ impl Store {
             wblock_bytes: geometry.wblock_bytes,
             oldest_pin_ms: inner.upkeep.oldest_pin_ms(),
             unflushed_bytes: self.unflushed_bytes(),
+            reclaim,
+            stop_writes: pressure.check_room().is_err() || keyspace.stripes().is_kept_by_policy(),
+            runway: pressure.runway(keyspace.tombstones(), &reclaim),
             io: inner.io.as_ref().map(|io| io.counters.counts()),
             ring_refused: inner.io.as_ref().and_then(|io| io.ring_refused.clone()),
             notices: inner.notices.clone(),
@@ -131,6 +155,23 @@ impl Store {
         }
     }
 
+    /// Counts everything anew from the index and compares it with what is kept: live bytes of each
+    /// wblock, records, tombstones, free wblocks.
+    ///
+    /// Cost: a look at every record. What writers and reclaim change meanwhile may look like a
+    /// mismatch, so it looks again, up to a second, before it reports one: call it when the store
+    /// is at rest.
+    pub fn audit(&self) -> Audit {
+        let deadline = Instant::now() + AUDIT_PATIENCE;
+        loop {
+            let audit = self.inner.keyspace.audit();
+            if audit.mismatches.is_empty() || Instant::now() >= deadline {
+                return audit;
+            }
+            std::thread::sleep(AUDIT_PAUSE);
+        }
+    }
+
     fn wblock_counts(&self) -> WblockCounts {
         let mut counts = WblockCounts::default();
         for (_, wblock) in self.inner.keyspace.stripes().wblocks() {
@@ -139,6 +180,10 @@ impl Store {
                 State::Open => counts.open += 1,
                 State::Sealed => counts.sealed += 1,
                 State::Used => counts.used += 1,
+                State::Defrag => counts.defrag += 1,
+                State::Emptying => counts.emptying += 1,
+                State::Quarantined | State::Struck => counts.quarantined += 1,
+                State::Damaged => counts.damaged += 1,
             }
         }
         counts
@@ -148,13 +193,13 @@ impl Store {
         let Some(io) = &self.inner.io else { return 0 };
         let stripes = self.inner.keyspace.stripes();
         let sealed = self.wblock_counts().sealed * u64::from(stripes.geometry().wblock_bytes);
-        let open: u64 = (0..stripes.geometry().stripes)
-            .filter_map(|stripe| {
-                let (wblock, position) = stripes.open_rblocks(stripe)?;
+        let open: u64 = (0..stripes.lanes())
+            .filter_map(|lane| {
+                let (wblock, position) = stripes.open_rblocks(lane)?;
                 if stripes.wblock(wblock).state() != State::Open {
                     return None;
                 }
-                let (oldest, durable_rblocks) = io.durable(stripe);
+                let (oldest, durable_rblocks) = io.durable(lane);
                 let flushed = if oldest == wblock.0 { durable_rblocks } else { 0 };
                 // A cut pads to a sector: what is flushed may be ahead of what is reserved.
                 Some(u64::from(position.saturating_sub(flushed) * RBLOCK_BYTES))

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::shadow::io::{Members, Prefer};
 use crate::shadow::{self, Pump, ShadowSet, Survey};
 use crate::sync::{Arc, core};
+use crate::upkeep::Reclaimer;
 use std::path::PathBuf;
 
 /// What a test brings to an open.
@@ -18,11 +19,14 @@ pub struct Harness {
     pub clock: Option<Arc<dyn Clock>>,
     /// Which back end real files get.
     pub prefer: Prefer,
+    /// False: nothing is swept, moved or freed but what the test's reclaimers do, and a put that
+    /// finds no room fails at once.
+    pub reclaims: bool,
 }
 
 impl Default for Harness {
     fn default() -> Self {
-        Self { clock: None, prefer: Prefer::Ring }
+        Self { clock: None, prefer: Prefer::Ring, reclaims: true }
     }
 }
 
@@ -62,6 +66,22 @@ impl Harness {
         Ok((store, pump.expect("a pump")))
     }
 
+    /// Opens a store on `members` without any thread that writes: the test drives the pump and the
+    /// reclaimers.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::open`].
+    pub fn open_driven(
+        &self,
+        config: Config,
+        members: Arc<dyn Members>,
+    ) -> Result<(Store, Pump, Vec<Reclaimer>)> {
+        let (store, pump) = self.open_pumped(config, members)?;
+        let reclaimers = store.inner.reclaim.reclaimers();
+        Ok((store, pump, reclaimers))
+    }
+
     fn prepare(&self, config: Config, members: Arc<dyn Members>) -> Result<(Opening, ShadowSet)> {
         let cores = core::allowed();
         let shadow = Shadow::Devices(vec![PathBuf::from("simulated")]);
@@ -72,9 +92,11 @@ impl Harness {
             Survey::New => config.stripes(count),
         };
         let names = (0..count).map(|stripe| PathBuf::from(format!("simulated-{stripe}")));
-        let plan = config.shadow_devices(names).validate(cores.len())?;
+        let config = config.shadow_devices(names);
+        let plan = config.validate(cores.len())?;
         let clock = self.clock.clone();
-        let opening = Opening { plan, cores, clock, prefer: self.prefer };
+        let (prefer, reclaims) = (self.prefer, self.reclaims);
+        let opening = Opening { config, plan, cores, clock, prefer, reclaims };
         let set = match survey {
             Survey::Existing(standings) => ShadowSet::existing(members, standings),
             Survey::New => {

@@ -13,6 +13,11 @@
 //! - P3  A record is filled and shown, then published, then committed: what is not published, an
 //!   update that must be judged anew for instance, becomes padding, and cannot win at the next cold
 //!   start over what stood.
+//! - P4  A record that is published over an entry says so (`HEIR`), and so does one whose key was
+//!   deleted with a version (`GRACE`): its end leaves a tombstone. One that is published where
+//!   there is no entry, with a version that a dropped tombstone may have had, says up to where
+//!   older copies do not count (`over`). What was written for another entry is written anew.
+//! - P5  Who waits for room holds no pin.
 //!
 //! An unconditional put whose rival turns out newer is not done, although it could be said to have
 //! taken effect just before its rival: a third write in between may bear the very version that it
@@ -22,15 +27,13 @@
 use super::Inner;
 use super::options::Condition;
 use crate::error::{Error, Result};
-use crate::format::{
-    Checks, Flags, RECORD_HEADER_BYTES, RECORD_HEADER_BYTES_MAX, Rank, RecordHead, RecordView,
-    Seed, Shape, encode_head,
-};
+use crate::format::{Flags, RECORD_HEADER_BYTES_MAX, Rank, RecordHead, RecordView, Shape};
 use crate::index::Place;
-use crate::region::{Purpose, Reservation};
+use crate::region::{NoRoom, Purpose, Reservation};
 use crate::sync::epoch::{self, Guard};
 use crate::unit::{KEY_BYTES_MAX, Location, Version};
-use crate::upkeep::{Kind, is_live};
+use crate::upkeep::{Kind, RoomWait, is_live};
+use std::time::Instant;
 
 /// What a writer wants of one key.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +46,28 @@ pub(super) struct Intent<'a> {
     pub(super) condition: Condition,
     /// The key must still be this very record: for `update`, which has read it.
     pub(super) exactly: Option<Location>,
+    /// Eviction passes the record over.
+    pub(super) never_evict: bool,
+}
+
+/// Why a write has not been done.
+pub(super) enum Refused {
+    /// For good.
+    Because(Error),
+    /// There was no room: wait, without a pin (P5), and try again.
+    NoRoom(NoRoom),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Because(error)
+    }
+}
+
+/// Until when a write waits for room; set when it first has to.
+#[derive(Default)]
+pub(super) struct Patience {
+    until: Option<Instant>,
 }
 
 /// What the judgement of one turn says.
@@ -64,13 +89,10 @@ pub(super) struct Written {
     pub(super) was_live: bool,
 }
 
-/// Bytes of a commit word, which the reservation stores.
-const WORD_BYTES: usize = size_of::<u64>();
-
 /// A record that is shown and waits for its publication (P3).
 struct Pending<'g> {
     space: Reservation<'g>,
-    version: Version,
+    head: RecordHead,
 }
 
 /// What one turn of the loop found.
@@ -107,11 +129,58 @@ impl Inner {
         intent.value.map_or(Ok(()), |_| fits(intent, self.limits.max_record_bytes))
     }
 
-    /// Writes `intent`: the loop of this file's header.
+    /// Writes `intent`; waits for room if need be.
+    #[inline]
     pub(super) fn write(&self, intent: &Intent<'_>) -> Result<Written> {
+        match self.try_write(intent) {
+            Ok(written) => Ok(written),
+            Err(Refused::Because(error)) => Err(error),
+            Err(Refused::NoRoom(why)) => self.write_patiently(intent, why),
+        }
+    }
+
+    #[cold]
+    fn write_patiently(&self, intent: &Intent<'_>, mut why: NoRoom) -> Result<Written> {
+        let mut patience = Patience::default();
+        loop {
+            self.wait_for_room(why, &mut patience)?;
+            match self.try_write(intent) {
+                Ok(written) => return Ok(written),
+                Err(Refused::Because(error)) => return Err(error),
+                Err(Refused::NoRoom(again)) => why = again,
+            }
+        }
+    }
+
+    /// Waits until there may be room, while reclaim or the shadow catches up (P5).
+    ///
+    /// # Errors
+    ///
+    /// Nothing can be reclaimed, or `overload_wait` is over.
+    #[cold]
+    pub(super) fn wait_for_room(&self, why: NoRoom, patience: &mut Patience) -> Result<()> {
+        let reclaim = self.reclaim.common();
+        let wait = reclaim.settings.overload_wait();
+        let until = *patience.until.get_or_insert_with(|| Instant::now() + wait);
+        let stripes = self.keyspace.stripes();
+        match (why, reclaim.room.wait(stripes, until)) {
+            (_, RoomWait::Room) => Ok(()),
+            (NoRoom::WriteCache, _) => Err(Error::Overloaded),
+            (NoRoom::Space, _) if stripes.is_kept_by_policy() => {
+                Err(self.upkeep.pressure().stopped_now())
+            }
+            (NoRoom::Space, _) => Err(Error::OutOfSpace),
+        }
+    }
+
+    /// One attempt: the loop of this file's header.
+    pub(super) fn try_write(&self, intent: &Intent<'_>) -> Result<Written, Refused> {
         self.check(intent)?;
         let guard = epoch::pin();
         self.check_writable()?;
+        if intent.value.is_some() {
+            self.check_room_for_puts()?;
+        }
         let site = Site { guard: &guard, stripe: self.stripe() };
         let hash = self.keyspace.hash(intent.key);
         let mut pending = None;
@@ -120,14 +189,15 @@ impl Inner {
                 match self.keyspace.search_present(&guard, hash, intent.key) {
                     // An absent key needs no entry: its delete must not make the index grow.
                     Ok(None) => {
-                        break self.judge(intent, None, false).map(|_nothing| Written::NOTHING);
+                        let judged = self.judge(intent, None, false);
+                        break judged.map(|_nothing| Written::NOTHING).map_err(Refused::from);
                     }
                     found => found.ok().flatten(),
                 }
             } else {
                 self.keyspace.search(&guard, hash, intent.key)
             };
-            let Some(place) = place else { break Err(Error::OutOfSpace) };
+            let Some(place) = place else { break Err(Error::OutOfSpace.into()) };
             let current = location(&place).map(|at| self.keyspace.view(&guard, at));
             let is_live = current.is_some_and(|view| is_live(&view, || self.clock.coarse_us()));
             match self.turn(&site, intent, &Found { place, current, is_live }, &mut pending) {
@@ -149,10 +219,10 @@ impl Inner {
         intent: &Intent<'_>,
         found: &Found<'_>,
         pending: &mut Option<Pending<'g>>,
-    ) -> Result<Turn> {
+    ) -> Result<Turn, Refused> {
         let was_live = found.is_live;
         if intent.exactly.is_some() && intent.exactly != location(&found.place) {
-            return Err(Error::ConditionFailed);
+            return Err(Error::ConditionFailed.into());
         }
         let version = match self.judge(intent, found.current.as_ref(), was_live)? {
             Verdict::Done(version) => return Ok(Turn::Over(Written { version, was_live })),
@@ -163,16 +233,20 @@ impl Inner {
             Verdict::Write(version) => version,
         };
         let ready = match pending.take() {
-            Some(ready) if ready.serves(intent, version, found.current.as_ref()) => ready,
+            Some(ready) if self.serves(&ready, intent, version, found.current.as_ref()) => ready,
             outdated => {
                 drop(outdated);
-                self.append(site, intent, version).ok_or(Error::OutOfSpace)?
+                let head = self.head(intent, version, found.current.as_ref());
+                self.append(site, intent, head).map_err(Refused::NoRoom)?
             }
         };
         if self.publish(site, &ready, intent, found) {
-            let Pending { space, version } = ready;
-            space.commit();
-            return Ok(Turn::Over(Written { version: Some(version), was_live }));
+            let Pending { space, head } = ready;
+            let location = space.commit();
+            if let Some(expires_at) = head.expires_at {
+                self.keyspace.expires(location, expires_at);
+            }
+            return Ok(Turn::Over(Written { version: Some(head.version), was_live }));
         }
         *pending = Some(ready);
         Ok(Turn::Again)
@@ -217,7 +291,8 @@ impl Inner {
             // Absent, deleted or expired: what there is of the key is dead already.
             return Ok(Verdict::Done(None));
         }
-        if intent.value.is_none() && !self.keyspace.stripes().identity().has_shadow {
+        let must_remember = current.is_some_and(|current| current.flags().contains(Flags::GRACE));
+        if intent.value.is_none() && !self.has_shadow() && !must_remember {
             return Ok(Verdict::Remove);
         }
         let now = self.clock.coarse_us();
@@ -237,6 +312,7 @@ impl Inner {
         let Some(current) = current else { return Ok(Verdict::Write(version)) };
         let ours = Rank {
             version,
+            over: current.over().filter(|over| version <= *over),
             tombstone: intent.value.is_none(),
             expires_at: intent.expires_at,
             value: intent.value.unwrap_or_default(),
@@ -248,51 +324,88 @@ impl Inner {
         }
     }
 
-    /// Reserves, fills and shows a record. `None`: no space.
+    /// What the record says besides key and value, given what it replaces (P4).
+    #[inline]
+    fn head(
+        &self,
+        intent: &Intent<'_>,
+        version: Version,
+        current: Option<&RecordView<'_>>,
+    ) -> RecordHead {
+        let mut flags = if intent.value.is_some() { Flags::NONE } else { Flags::TOMBSTONE };
+        if intent.never_evict {
+            flags = flags | Flags::NEVER_EVICT;
+        }
+        if intent.value.is_none() && intent.version.is_some() {
+            flags = flags | Flags::GRACE;
+        }
+        let over = match current {
+            Some(current) => {
+                let heir = if self.has_shadow() { Flags::HEIR } else { Flags::NONE };
+                flags = flags | heir | (current.flags() & Flags::GRACE);
+                current.over().filter(|over| version <= *over)
+            }
+            None if self.has_shadow() => {
+                self.keyspace.forgotten().filter(|forgotten| version <= *forgotten)
+            }
+            None => None,
+        };
+        RecordHead { version, expires_at: intent.expires_at, over, flags }
+    }
+
+    /// True if the record that is ready may still be published: P1 and P4 hold over `current`.
+    fn serves(
+        &self,
+        ready: &Pending<'_>,
+        intent: &Intent<'_>,
+        version: Version,
+        current: Option<&RecordView<'_>>,
+    ) -> bool {
+        let wins = match intent.version {
+            Some(_) => ready.head.version == version,
+            None => current.is_none_or(|current| ready.head.version > current.version()),
+        };
+        wins && ready.head == self.head(intent, ready.head.version, current)
+    }
+
+    /// Reserves, fills and shows a record.
     #[inline]
     fn append<'g>(
         &'g self,
         site: &Site<'g>,
         intent: &Intent<'_>,
-        version: Version,
-    ) -> Option<Pending<'g>> {
+        head: RecordHead,
+    ) -> Result<Pending<'g>, NoRoom> {
         let value = intent.value.unwrap_or_default();
-        let shape = Shape::new(intent.key.len(), value.len(), intent.expires_at.is_some());
-        let purpose = if intent.value.is_some() { Purpose::Put } else { Purpose::Delete };
+        let shape = Shape::of(intent.key.len(), value.len(), &head);
         let stripes = self.keyspace.stripes();
-        let mut space = stripes.reserve(site.guard, site.stripe, shape.rblocks, purpose)?;
-        let tombstone = if intent.value.is_some() { Flags::NONE } else { Flags::TOMBSTONE };
-        let head = RecordHead { version, expires_at: intent.expires_at, flags: tombstone };
-        self.fill(&mut space, &shape, &head, (intent.key, value));
+        let mut space = if intent.value.is_some() {
+            stripes.reserve(site.guard, site.stripe, shape.rblocks, Purpose::Put)?
+        } else {
+            self.reserve_for_delete(site, shape.rblocks)?
+        };
+        self.keyspace.fill(&mut space, &shape, &head, (intent.key, value));
         space.show();
-        Some(Pending { space, version })
+        Ok(Pending { space, head })
     }
 
-    #[inline]
-    fn fill(
-        &self,
-        space: &mut Reservation<'_>,
-        shape: &Shape,
-        head: &RecordHead,
-        (key, value): (&[u8], &[u8]),
-    ) {
-        let identity = self.keyspace.stripes().identity();
-        let checks = if identity.has_shadow {
-            let seed = Seed::new(identity.store_key, space.location(), space.word());
-            Checks::compute(seed, head, shape, key, value)
-        } else {
-            Checks::NONE
-        };
-        let bytes = encode_head(shape, head, checks);
-        // Copies of known lengths are a few stores each; the zeros go first, and the value over
-        // them.
-        space.zero_tail();
-        match bytes.first_chunk::<{ RECORD_HEADER_BYTES - WORD_BYTES }>() {
-            Some(fixed) if head.expires_at.is_none() => space.fill(WORD_BYTES, fixed),
-            _ => space.fill(WORD_BYTES, &bytes),
+    /// A delete takes the room that there is, of whatever stripe: few wblocks are kept for deletes.
+    fn reserve_for_delete<'g>(
+        &'g self,
+        site: &Site<'g>,
+        rblocks: u32,
+    ) -> Result<Reservation<'g>, NoRoom> {
+        let stripes = self.keyspace.stripes();
+        let count = stripes.geometry().stripes;
+        let mut last = NoRoom::Space;
+        for step in 0..count {
+            let lane = (site.stripe + step) % count;
+            match stripes.reserve(site.guard, lane, rblocks, Purpose::Delete) {
+                Ok(space) => return Ok(space),
+                Err(why) => last = why,
+            }
         }
-        space.fill(shape.header_bytes, key);
-        space.fill(shape.header_bytes + key.len(), value);
+        Err(last)
     }
 
     /// Swaps the committed record in. False: the entry has changed since it was judged (P2).
@@ -343,21 +456,6 @@ impl Written {
 impl Intent<'_> {
     fn is_plain_delete(&self) -> bool {
         self.value.is_none() && self.version.is_none()
-    }
-}
-
-impl Pending<'_> {
-    /// True if this record may still be published: P1 holds over `current`.
-    fn serves(
-        &self,
-        intent: &Intent<'_>,
-        version: Version,
-        current: Option<&RecordView<'_>>,
-    ) -> bool {
-        match intent.version {
-            Some(_) => self.version == version,
-            None => current.is_none_or(|current| self.version > current.version()),
-        }
     }
 }
 

@@ -17,6 +17,7 @@ pub use std::{
         atomic::{
             AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, Release},
+            fence,
         },
     },
     thread,
@@ -31,6 +32,7 @@ pub use loom::{
         atomic::{
             AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, Release},
+            fence,
         },
     },
     thread,

@@ -13,13 +13,15 @@
 //!   wblocks are read does not matter.
 //! - L4  A wblock that was loaded is not appended to; one with a damaged header is kept as it is,
 //!   out of use, and reported.
+//! - L5  In memory, what of a loaded wblock is no record that was published becomes padding: who
+//!   later walks its commit words, to empty it, meets every record and nothing else.
 
 use super::keyspace::{Admitted, Keyspace};
 use super::report::LoadReport;
 use crate::config::{OnProgress, Progress};
 use crate::format::{
-    Damage, DamageCause, DamageKind, Flags, HeaderState, WblockHeader, WblockHome, WblockPlace,
-    scan_wblock,
+    CommitWord, Damage, DamageCause, DamageKind, Flags, HeaderState, WblockHeader, WblockHome,
+    WblockPlace, scan_wblock,
 };
 use crate::region::{State, Stripes};
 use crate::shadow::io::{
@@ -184,6 +186,11 @@ fn sort_wblocks(stripes: &Stripes, report: &mut LoadReport) -> Vec<(WblockId, Wb
                 report.rejected.torn += u64::from(sector.iter().any(|byte| *byte != 0));
                 stripes.release(wblock);
             }
+            HeaderState::Struck(header) => {
+                // Its records do not count, but no clock may start below the last wblock begun.
+                report.clock_floor = report.clock_floor.max(header.opened_at);
+                stripes.release(wblock);
+            }
             HeaderState::Valid { header, damaged_copy } => {
                 report.rejected.header_copies += u64::from(damaged_copy);
                 report.clock_floor = report.clock_floor.max(header.opened_at);
@@ -194,7 +201,7 @@ fn sort_wblocks(stripes: &Stripes, report: &mut LoadReport) -> Vec<(WblockId, Wb
                 let is_foreign = matches!(state, HeaderState::Foreign(_));
                 report.rejected.foreign_wblocks += u64::from(is_foreign);
                 report.rejected.damaged_wblocks += u64::from(!is_foreign);
-                entry.begin(Sequence(0), None, State::Used);
+                entry.begin(Sequence(0), None, State::Damaged);
                 entry.bury(geometry.wblock_rblocks() - WBLOCK_HEADER_RBLOCKS);
             }
         }
@@ -291,8 +298,10 @@ impl Shared<'_> {
         let guard = epoch::pin();
         let mut admitted_rblocks = 0;
         let mut is_full = false;
+        let mut gaps = Gaps::default();
         let mut scan = scan_wblock(image, place, |rblock, view| {
             admitted_rblocks += view.rblocks();
+            gaps.cover(rblock, view.rblocks());
             let location = geometry.location(wblock, rblock);
             match self.keyspace.admit(&guard, stripe, location) {
                 Some(Admitted::New) => {}
@@ -300,6 +309,7 @@ impl Shared<'_> {
                 None => is_full = true,
             }
         });
+        gaps.cover(geometry.wblock_rblocks(), 0);
         if (self.is_whole)(header.sequence) {
             scan.judge_as_durable();
         }
@@ -312,10 +322,17 @@ impl Shared<'_> {
                 damage.kind == DamageKind::Rot || damage.cause == DamageCause::Unsupported;
             if let Some(rblock) = damage.key.filter(|_| was_durable) {
                 let lost = geometry.location(wblock, rblock);
-                admitted_rblocks += stripes.word_of(lost).rblocks().map_or(0, NonZeroU32::get);
+                let rblocks = stripes.word_of(lost).rblocks().map_or(0, NonZeroU32::get);
+                admitted_rblocks += rblocks;
+                gaps.carve(rblock, rblocks);
                 self.mark_lost(stripes, lost, damage);
                 is_full |= self.keyspace.admit(&guard, stripe, lost).is_none();
             }
+        }
+        for (start, end) in gaps.found {
+            let (key, sequence) = (identity.store_key, header.sequence);
+            let filler = CommitWord::new(key, sequence, end - start, true);
+            stripes.region().commit(geometry.location(wblock, start), filler.raw());
         }
         let room = geometry.wblock_rblocks() - WBLOCK_HEADER_RBLOCKS;
         stripes.wblock(wblock).bury(room.saturating_sub(admitted_rblocks));
@@ -331,5 +348,39 @@ impl Shared<'_> {
         // SAFETY: (1) the record is not in the index yet, and its wblock is this walker's; (2)
         // `bytes` is a local. The view above is gone.
         unsafe { stripes.region().write(lost, FLAGS_OFFSET, &bytes) };
+    }
+}
+
+/// The stretches of a wblock between its records (L5). Unit: rblocks.
+struct Gaps {
+    found: Vec<(u32, u32)>,
+    covered: u32,
+}
+
+impl Default for Gaps {
+    fn default() -> Self {
+        Self { found: Vec::new(), covered: WBLOCK_HEADER_RBLOCKS }
+    }
+}
+
+impl Gaps {
+    /// A record lies at `rblock`, behind those before.
+    fn cover(&mut self, rblock: u32, rblocks: u32) {
+        if rblock > self.covered {
+            self.found.push((self.covered, rblock));
+        }
+        self.covered = rblock + rblocks;
+    }
+
+    /// A record lies at `rblock`, in one of the gaps.
+    fn carve(&mut self, rblock: u32, rblocks: u32) {
+        let holds = |gap: &(u32, u32)| gap.0 <= rblock && rblock + rblocks <= gap.1;
+        let Some(place) = self.found.iter().position(holds) else { return };
+        let (start, end) = self.found.remove(place);
+        for gap in [(rblock + rblocks, end), (start, rblock)] {
+            if gap.0 < gap.1 {
+                self.found.insert(place, gap);
+            }
+        }
     }
 }

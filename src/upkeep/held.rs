@@ -8,6 +8,7 @@ use crate::sync::epoch::Guard;
 /// A record of a keyspace, held in place.
 ///
 /// Invariant H1: either `view` borrows a guard that outlives `'s`, or `guard` is that guard.
+#[derive(Debug)]
 pub struct Held<'s> {
     view: RecordView<'s>,
     _guard: Option<Guard>,

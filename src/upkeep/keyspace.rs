@@ -10,12 +10,18 @@
 //! The counters are kept per stripe, so that two cores do not share a line, and summed when read:
 //! one may be negative, the sum is not, once writers are quiet.
 
-use crate::format::{CommitWord, RECORD_HEADER_BYTES, RecordView, precedence};
+use super::pressure::live_bytes;
+use crate::format::{
+    Checks, CommitWord, RECORD_HEADER_BYTES, RecordHead, RecordView, Seed, Shape, encode_head,
+    precedence,
+};
 use crate::index::{Hash, Index, IndexFull, Occupied, Place, Records};
-use crate::region::Stripes;
+use crate::region::{Reservation, Stripes};
 use crate::sync::epoch::Guard;
-use crate::sync::{Arc, AtomicI64, CachePadded, Relaxed, prefetch};
-use crate::unit::{Location, RBLOCK_BYTES};
+use crate::sync::{
+    Acquire, Arc, AtomicI64, AtomicU64, CachePadded, Relaxed, Release, fence, prefetch,
+};
+use crate::unit::{Location, RBLOCK_BYTES, Version};
 use std::num::NonZeroU32;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -34,6 +40,9 @@ pub struct Keyspace {
     index: Index,
     hash_seed: u64,
     counts: Box<[CachePadded<Counts>]>,
+    /// The highest version of a record that was taken out of the index while its bytes are still
+    /// on the shadow: 0 if there was none.
+    forgotten: AtomicU64,
 }
 
 /// Changes of one stripe's writers.
@@ -75,7 +84,7 @@ impl Keyspace {
     /// An empty keyspace over `stripes`.
     pub fn new(stripes: Arc<Stripes>, index: Index, hash_seed: u64) -> Self {
         let counts = (0..stripes.geometry().stripes).map(|_| CachePadded::default()).collect();
-        Self { stripes, index, hash_seed, counts }
+        Self { stripes, index, hash_seed, counts, forgotten: AtomicU64::new(0) }
     }
 
     /// The region and its stripes.
@@ -164,6 +173,76 @@ impl Keyspace {
         Ok(found.map(Place::Occupied))
     }
 
+    /// The entry of the key with `hash` if it names the record at `location`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`search_present`](Self::search_present).
+    pub fn search_at<'g>(
+        &'g self,
+        guard: &'g Guard,
+        hash: Hash,
+        location: Location,
+    ) -> Result<Option<Occupied<'g>>, IndexFull> {
+        let hasher = Hasher { keyspace: self, guard };
+        self.index.search_occupied(guard, &hasher, hash, |at| at == location)
+    }
+
+    /// Fills a reservation with a record, all but its commit word.
+    #[inline]
+    pub fn fill(
+        &self,
+        space: &mut Reservation<'_>,
+        shape: &Shape,
+        head: &RecordHead,
+        (key, value): (&[u8], &[u8]),
+    ) {
+        let identity = self.stripes.identity();
+        let checks = if identity.has_shadow {
+            let seed = Seed::new(identity.store_key, space.location(), space.word());
+            Checks::compute(seed, head, shape, key, value)
+        } else {
+            Checks::NONE
+        };
+        let bytes = encode_head(shape, head, checks);
+        // Copies of known lengths are a few stores each; the zeros go first, and the value over
+        // them. A record with an optional field is long enough for the longest head, and key and
+        // value go over what is too long of it.
+        space.zero_tail();
+        match bytes.first_chunk::<{ RECORD_HEADER_BYTES - WORD_BYTES }>() {
+            Some(fixed) if shape.header_bytes == RECORD_HEADER_BYTES => {
+                space.fill(WORD_BYTES, fixed);
+            }
+            _ => space.fill(WORD_BYTES, &bytes),
+        }
+        space.fill(shape.header_bytes, key);
+        space.fill(shape.header_bytes + key.len(), value);
+    }
+
+    /// The record at `location` is committed and expires.
+    #[inline]
+    pub fn expires(&self, location: Location, expires_at: u64) {
+        self.stripes.wblock(self.stripes.geometry().wblock(location)).lower_expiry(expires_at);
+    }
+
+    /// Before an entry is removed whose record, of `version`, stays on the shadow for a while.
+    pub fn forget(&self, version: Version) {
+        // ORDERING: Release, with the removal behind it: who finds the key absent because of it,
+        // and then looks through the fence of `forgotten`, sees the version.
+        self.forgotten.fetch_max(version.into(), Release);
+    }
+
+    /// For a put that found no entry of its key: nothing above this version was forgotten.
+    #[inline]
+    pub fn forgotten(&self) -> Option<Version> {
+        // ORDERING: Acquire. Slots of removed keys are only peeked at (`index::entry`); the fence
+        // makes of such a look an edge from the removal, which was a Release.
+        fence(Acquire);
+        // ORDERING: Relaxed, behind the fence.
+        let version = self.forgotten.load(Relaxed);
+        (version > 0).then(|| version.into())
+    }
+
     /// Asks for the lines of the record at `location` behind its first, up to `bytes` from its
     /// start. Where key and value lie is told by the first line: without this, their misses would
     /// begin only when that has come.
@@ -223,6 +302,9 @@ impl Keyspace {
         let record = self.view(guard, location);
         let hash = self.hash(record.key());
         loop {
+            if let Some(expires_at) = record.expires_at() {
+                self.expires(location, expires_at);
+            }
             match self.search(guard, hash, record.key())? {
                 Place::Vacant(vacant) if vacant.insert(location).is_ok() => {
                     self.count(stripe, Kind::Absent, Kind::of(Some(&record)));
@@ -261,10 +343,7 @@ impl Keyspace {
 
     /// Bytes of records that count, padding to rblocks included.
     pub fn live_bytes(&self) -> u64 {
-        let geometry = self.stripes.geometry();
-        let live: u64 = self.stripes.wblocks().map(|(id, _)| self.stripes.live_rblocks(id)).sum();
-        debug_assert!(live * u64::from(RBLOCK_BYTES) <= geometry.region_bytes());
-        live * u64::from(RBLOCK_BYTES)
+        live_bytes(&self.stripes)
     }
 }
 

@@ -1,13 +1,15 @@
-//! The upkeep thread: clock, epochs, and the age of the oldest pin.
+//! The upkeep thread: clock, epochs, the age of the oldest pin, and how full the store is.
 //!
-//! Every tick it refreshes the clock, helps the epoch on, and looks after its probe: a piece of
-//! deferred work that runs only when every pin taken before it is gone. While the probe of some
-//! earlier tick has not run, some pin is at least that old. So readers need not note when they
+//! Every tick it refreshes the clock, helps the epoch on, and looks after its probe: a passage of
+//! the epoch, over when every pin taken before it is gone. While the probe of some earlier tick is
+//! not over, some pin is at least that old. So readers need not note when they
 //! pinned, and what they pay for being observed is nothing.
 #![forbid(unsafe_code)]
 
+use super::pressure::Pressure;
 use crate::clock::Clock;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Doorbell, Mutex, Relaxed, epoch, lock, thread};
+use crate::sync::epoch::{self, Passage};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Doorbell, Mutex, Relaxed, lock, thread};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,7 @@ struct Shared {
     stop: AtomicBool,
     bell: Doorbell,
     oldest_pin_ms: AtomicU64,
+    pressure: Pressure,
 }
 
 impl Upkeep {
@@ -34,11 +37,16 @@ impl Upkeep {
     /// # Errors
     ///
     /// The system's, when no thread is to be had.
-    pub fn start(clock: Arc<dyn Clock>, core: Option<usize>) -> io::Result<Self> {
+    pub fn start(
+        clock: Arc<dyn Clock>,
+        pressure: Pressure,
+        core: Option<usize>,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             bell: Doorbell::new(),
             oldest_pin_ms: AtomicU64::new(0),
+            pressure,
         });
         let theirs = Arc::clone(&shared);
         let thread = thread::Builder::new().name("brindle-upkeep".into()).spawn(move || {
@@ -57,6 +65,12 @@ impl Upkeep {
         self.shared.oldest_pin_ms.load(Relaxed)
     }
 
+    /// How full the store is.
+    #[inline]
+    pub fn pressure(&self) -> &Pressure {
+        &self.shared.pressure
+    }
+
     /// Ends the thread and waits for it.
     pub fn stop(&self) {
         // ORDERING: Relaxed. The bell's lock orders it before the thread's next look.
@@ -71,44 +85,31 @@ impl Upkeep {
 
 impl Shared {
     fn run(&self, clock: &dyn Clock) {
-        let mut probe: Option<(Instant, Arc<AtomicBool>)> = None;
+        let mut probe: Option<(Instant, Passage)> = None;
         // ORDERING: Relaxed, pairs with `stop` through the bell's lock.
         while !self.stop.load(Relaxed) {
             clock.refresh();
-            // ORDERING: Relaxed. The flag carries nothing but itself.
-            let passed = probe.as_ref().is_none_or(|(_, passed)| passed.load(Relaxed));
-            if passed {
-                probe = Some((Instant::now(), send_probe()));
+            self.pressure.tick();
+            if probe.as_ref().is_none_or(|(_, probe)| probe.is_over()) {
+                probe = Some((Instant::now(), Passage::begin()));
             }
             let age = probe.as_ref().map_or(Duration::ZERO, |(sent, _)| sent.elapsed());
             let age = if age > TICK * 2 { age.as_millis() } else { 0 };
             // ORDERING: Relaxed. A figure for statistics.
             self.oldest_pin_ms.store(u64::try_from(age).unwrap_or(u64::MAX), Relaxed);
-            // Each flush tries to move the epoch on by one; deferred work is due after two.
-            for _ in 0..3 {
-                epoch::pin().flush();
-            }
+            epoch::advance();
             self.bell.wait(Some(TICK));
         }
     }
 }
 
-fn send_probe() -> Arc<AtomicBool> {
-    let passed = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&passed);
-    // ORDERING: Relaxed, as in `run`.
-    epoch::pin().defer(move || flag.store(true, Relaxed));
-    passed
-}
-
 /// Waits until every pin that is held now is gone, for at most `patience`. True: they are.
 pub fn pins_are_gone(patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
-    let passed = send_probe();
+    let passage = Passage::begin();
     loop {
-        epoch::pin().flush();
-        // ORDERING: Relaxed, as in `run`; the epoch orders what was done under the pins.
-        if passed.load(Relaxed) {
+        epoch::advance();
+        if passage.is_over() {
             return true;
         }
         if Instant::now() >= deadline {

@@ -35,6 +35,10 @@ mod handle {
 #[cfg(not(loom))]
 pub use handle::pin;
 
+mod passage;
+
+pub use passage::{Passage, advance};
+
 #[cfg(loom)]
 mod model;
 #[cfg(loom)]

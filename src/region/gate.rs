@@ -1,0 +1,174 @@
+//! Quarantine: the one gate between a wblock in which nothing counts any more and a free one.
+//!
+//! States of a wblock in it
+//! ```text
+//! emptied --[nothing live]--> barrier --[durable]--> striking --[struck out]--> leaving
+//! emptied --[nothing live, no shadow]--> leaving --[pins gone]--> free
+//! ```
+//!
+//! Invariants
+//! - B1  No record of the wblock can be reached through the index when `leaving` begins, and every
+//!   pin taken before is gone when it ends: nobody reads what the next life overwrites.
+//! - B2  The barrier is asked for when everything in the wblock is superseded or moved, and the
+//!   record that did it reserved: so it covers it. The header is struck out only behind that
+//!   barrier. A crash before finds the old copies and perhaps the new ones, which win; a crash
+//!   after finds the new ones.
+//! - B3  A wblock enters once and leaves once: its one reclaimer owns the gate (`wblock`).
+//! - B4  What eviction leaves behind stays readable until its header is struck out, and then leaves
+//!   the index: what was once absent does not come back with a crash.
+//!
+//! Happens-before edges
+//! - `bury` (Release) to `dead_rblocks` (Acquire): whoever superseded a record had reserved the new
+//!   one before; the ticket, which is taken after, covers it (E3 of `shadow::tickets`).
+//! - the passage: all that readers did under their pins is before the wblock's next life.
+//!
+//! Checked by: `loom-tests/tests/reclaim.rs` (B1, B2).
+#![forbid(unsafe_code)]
+
+use super::stripe::Stripes;
+use super::wblock::State;
+use crate::sync::epoch::{self, Passage};
+use crate::unit::WblockId;
+use std::collections::VecDeque;
+
+/// The shadow as quarantine needs it. Nothing here waits.
+pub trait Barriers {
+    /// A ticket for all that is reserved now.
+    fn barrier(&self) -> u64;
+    /// True once all of that is durable, on every stripe.
+    fn is_durable(&self, ticket: u64) -> bool;
+    /// Asks for the headers to be struck out; each wblock is then `Struck`.
+    fn strike(&self, wblocks: &[WblockId]);
+}
+
+/// The wblocks of one reclaimer that are on their way to a free queue.
+#[derive(Debug, Default)]
+pub struct Gate {
+    inside: VecDeque<Inside>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    wblock: WblockId,
+    has_left: bool,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Until nothing in it is live; with records left behind, until every writer is through.
+    Emptied(Option<Passage>),
+    Barrier(u64),
+    Striking,
+    Leaving(Passage),
+}
+
+/// What is in the gate, by what it waits for. Unit: wblocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// For writers to finish, a flush, or a header to be struck out.
+    pub barrier: u64,
+    /// For pins alone.
+    pub pins: u64,
+}
+
+impl Gate {
+    /// Takes in `wblock`, out of which nothing needs to be moved any more. `has_left`: records of
+    /// it are still in the index and are to go with it (B4).
+    pub fn enter(&mut self, stripes: &Stripes, wblock: WblockId, has_left: bool) {
+        stripes.wblock(wblock).enter(State::Quarantined);
+        let stage = Stage::Emptied(has_left.then(Passage::begin));
+        self.inside.push_back(Inside { wblock, has_left, stage });
+    }
+
+    /// Wblocks inside.
+    pub fn count(&self) -> usize {
+        self.inside.len()
+    }
+
+    /// What is inside, by what it waits for.
+    pub fn waiting(&self) -> Waiting {
+        let pins = |inside: &&Inside| matches!(inside.stage, Stage::Leaving(_));
+        let pins = self.inside.iter().filter(pins).count() as u64;
+        Waiting { barrier: self.inside.len() as u64 - pins, pins }
+    }
+
+    /// Moves on what can move on; `unlink` takes out of the index what was left in a wblock.
+    /// Returns how many wblocks are free now that were not.
+    pub fn advance(
+        &mut self,
+        stripes: &Stripes,
+        barriers: Option<&dyn Barriers>,
+        mut unlink: impl FnMut(WblockId),
+    ) -> u64 {
+        if self.inside.is_empty() {
+            return 0;
+        }
+        match barriers {
+            Some(barriers) => self.advance_barriers(stripes, barriers),
+            None => self.settle(stripes, || Stage::Leaving(Passage::begin())),
+        }
+        for inside in &mut self.inside {
+            let is_struck = stripes.wblock(inside.wblock).state() == State::Struck;
+            if matches!(inside.stage, Stage::Striking) && is_struck {
+                if inside.has_left {
+                    unlink(inside.wblock);
+                }
+                inside.stage = Stage::Leaving(Passage::begin());
+            }
+        }
+        epoch::advance();
+        self.let_out(stripes)
+    }
+
+    /// Takes those in which nothing is live, or nothing but what was left, to the next stage.
+    fn settle(&mut self, stripes: &Stripes, mut next: impl FnMut() -> Stage) {
+        for inside in &mut self.inside {
+            let is_settled = match &inside.stage {
+                Stage::Emptied(Some(passage)) => passage.is_over(),
+                Stage::Emptied(None) => stripes.live_rblocks(inside.wblock) == 0,
+                _ => false,
+            };
+            if is_settled {
+                inside.stage = next();
+            }
+        }
+    }
+
+    /// One barrier at a time, for all that have come since the last one (B2).
+    fn advance_barriers(&mut self, stripes: &Stripes, barriers: &dyn Barriers) {
+        let mut strikes = Vec::new();
+        let mut is_asked = false;
+        for inside in &mut self.inside {
+            if let Stage::Barrier(ticket) = inside.stage {
+                if barriers.is_durable(ticket) {
+                    inside.stage = Stage::Striking;
+                    strikes.push(inside.wblock);
+                } else {
+                    is_asked = true;
+                }
+            }
+        }
+        if !strikes.is_empty() {
+            barriers.strike(&strikes);
+        }
+        if !is_asked {
+            let mut ticket = None;
+            self.settle(stripes, || {
+                Stage::Barrier(*ticket.get_or_insert_with(|| barriers.barrier()))
+            });
+        }
+    }
+
+    fn let_out(&mut self, stripes: &Stripes) -> u64 {
+        let before = self.inside.len();
+        self.inside.retain(|inside| {
+            let stays = !matches!(&inside.stage, Stage::Leaving(passage) if passage.is_over());
+            if !stays {
+                stripes.release(inside.wblock);
+            }
+            stays
+        });
+        (before - self.inside.len()) as u64
+    }
+}

@@ -1,0 +1,163 @@
+//! Empties one wblock: walks its records, and moves those that the index still names.
+//!
+//! A step takes some tens of records under one pin. The index lines of all of them are asked for
+//! first, so that their misses overlap: the records themselves lie in a row.
+#![forbid(unsafe_code)]
+
+use super::Common;
+use super::counters;
+use super::fate::{Ended, Met};
+use crate::format::CommitWord;
+use crate::sync::epoch::{self, Guard};
+use crate::unit::{WBLOCK_HEADER_RBLOCKS, WblockId};
+
+/// Records of one step.
+const GROUP: usize = 32;
+/// Rblocks of one step, so that large records make a step no longer: 1 MiB.
+const GROUP_RBLOCKS: u32 = 1 << 16;
+
+/// Looks at a record that is not committed before the wblock is left alone.
+const LOOKS_MAX: u32 = 100;
+
+/// A wblock that is being emptied.
+#[derive(Debug)]
+pub(super) struct Cleaner {
+    wblock: WblockId,
+    /// Everything before this rblock is dealt with.
+    at: u32,
+    has_left: bool,
+    /// Looks in a row that found a reservation not committed.
+    looks: u32,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    More,
+    /// Nothing of it needs to be moved any more.
+    Emptied {
+        has_left: bool,
+    },
+    /// There is no room for what would be moved.
+    NoRoom,
+    /// A writer holds a reservation in it that it has not committed: a moment ago, or for long.
+    Incomplete {
+        is_stuck: bool,
+    },
+}
+
+impl Cleaner {
+    pub(super) fn new(wblock: WblockId) -> Self {
+        Self { wblock, at: WBLOCK_HEADER_RBLOCKS, has_left: false, looks: 0 }
+    }
+
+    pub(super) fn wblock(&self) -> WblockId {
+        self.wblock
+    }
+
+    /// Deals with the next records.
+    pub(super) fn step(&mut self, common: &Common, lane: u32) -> Step {
+        let guard = epoch::pin();
+        let mut group = Vec::with_capacity(GROUP);
+        let until = (self.at + GROUP_RBLOCKS).min(common.stripes().geometry().wblock_rblocks());
+        let mut walk = Records::new(common, self.wblock, self.at, until);
+        while group.len() < GROUP {
+            let Some(met) = walk.next(&guard) else { break };
+            common.keyspace.index().prefetch(&guard, met.hash);
+            group.push(met);
+        }
+        if walk.is_incomplete {
+            self.looks += 1;
+            return Step::Incomplete { is_stuck: self.looks > LOOKS_MAX };
+        }
+        self.looks = 0;
+        for met in group {
+            if self.deal_with(common, &guard, lane, met) == Ended::NoRoom {
+                return Step::NoRoom;
+            }
+        }
+        self.at = walk.at;
+        if self.at < common.stripes().geometry().wblock_rblocks() {
+            return Step::More;
+        }
+        Step::Emptied { has_left: self.has_left }
+    }
+
+    fn deal_with(&mut self, common: &Common, guard: &Guard, lane: u32, met: Met) -> Ended {
+        loop {
+            let entry = match common.entry(guard, met) {
+                Ok(Some(entry)) => entry,
+                Ok(None) => return Ended::Gone,
+                Err(ended) => return ended,
+            };
+            let view = common.keyspace.view(guard, met.location);
+            let ended = if common.is_expired(&view) {
+                common.end(guard, lane, met, &entry).inspect_gone(|| {
+                    counters::add(&common.counters.expired, 1);
+                })
+            } else {
+                common.relocate(guard, lane, met, &entry)
+            };
+            if ended != Ended::Changed {
+                return ended;
+            }
+        }
+    }
+}
+
+/// Takes out of the index what was left behind in `wblock`, whose header is struck out.
+pub(super) fn unlink_left(common: &Common, wblock: WblockId) {
+    let end = common.stripes().geometry().wblock_rblocks();
+    let mut walk = Records::new(common, wblock, WBLOCK_HEADER_RBLOCKS, end);
+    loop {
+        // A pin of its own for each: the walk may be long.
+        let guard = epoch::pin();
+        let Some(met) = walk.next(&guard) else { return };
+        while let Ok(Some(entry)) = common.entry(&guard, met) {
+            if common.forget(&guard, met, &entry) == Ended::Gone {
+                counters::add(&common.counters.evicted, 1);
+            }
+        }
+    }
+}
+
+/// The committed records of a stretch of a wblock, paddings left out.
+pub(super) struct Records<'a> {
+    common: &'a Common,
+    wblock: WblockId,
+    /// The next one starts here.
+    pub(super) at: u32,
+    until: u32,
+    /// A word that is not of this life: reserved, and not committed.
+    pub(super) is_incomplete: bool,
+}
+
+impl<'a> Records<'a> {
+    /// Those of `wblock` that start between `at` and `until`. The wblock must not be opened again
+    /// meanwhile: the caller owns it, or is pinned since before it read its state.
+    pub(super) fn new(common: &'a Common, wblock: WblockId, at: u32, until: u32) -> Self {
+        Self { common, wblock, at, until, is_incomplete: false }
+    }
+
+    pub(super) fn next(&mut self, guard: &Guard) -> Option<Met> {
+        let stripes = self.common.stripes();
+        let sequence = stripes.wblock(self.wblock).sequence();
+        let key = stripes.identity().store_key;
+        while self.at < self.until {
+            let location = stripes.geometry().location(self.wblock, self.at);
+            let word = CommitWord::from_raw(stripes.region().committed(location));
+            let rblocks = word.rblocks().filter(|_| word.is_of(key, sequence));
+            let Some(rblocks) = rblocks else {
+                self.is_incomplete = true;
+                return None;
+            };
+            self.at += rblocks.get();
+            if !word.is_padding() {
+                let hash =
+                    self.common.keyspace.hash(self.common.keyspace.view(guard, location).key());
+                return Some(Met { location, hash });
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,145 @@
+//! What becomes of one record: moved as it is, taken out, or replaced by a tombstone.
+//!
+//! Each works on the entry of the key only if it still names the record (D2).
+#![forbid(unsafe_code)]
+
+use super::{Common, counters};
+use crate::format::{Flags, RecordHead, RecordView, Shape};
+use crate::index::{Hash, Occupied};
+use crate::region::Purpose;
+use crate::sync::epoch::Guard;
+use crate::unit::Location;
+use crate::upkeep::Kind;
+
+/// A record that a reclaimer has met on its walk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Met {
+    pub(super) location: Location,
+    pub(super) hash: Hash,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// This call has taken the record out of the index.
+    Gone,
+    /// The entry was changed in between, or is being copied to a new segment: look again.
+    Changed,
+    /// There is no room for what is to take its place.
+    NoRoom,
+}
+
+impl Common {
+    /// The entry that names the record at `met`, if one does. `Err`: it cannot be changed, for the
+    /// index has no memory to grow.
+    pub(super) fn entry<'g>(
+        &'g self,
+        guard: &'g Guard,
+        met: Met,
+    ) -> Result<Option<Occupied<'g>>, Ended> {
+        self.keyspace.search_at(guard, met.hash, met.location).map_err(|_full| Ended::NoRoom)
+    }
+
+    /// True if the record has expired for good: also in a later run, whatever the clock says then.
+    pub(super) fn is_expired(&self, view: &RecordView<'_>) -> bool {
+        let before = self.expired_before_us();
+        !view.is_tombstone() && view.expires_at().is_some_and(|expires| expires < before)
+    }
+
+    /// Moves the record to `lane`.
+    pub(super) fn relocate(
+        &self,
+        guard: &Guard,
+        lane: u32,
+        met: Met,
+        entry: &Occupied<'_>,
+    ) -> Ended {
+        let view = self.keyspace.view(guard, met.location);
+        // The copy that stays behind until its wblock is struck out is an older one.
+        let heir = if self.has_shadow() { Flags::HEIR } else { Flags::NONE };
+        let head = RecordHead {
+            version: view.version(),
+            expires_at: view.expires_at(),
+            over: view.over(),
+            flags: view.flags().lasting() | Flags::MOVED | heir,
+        };
+        let ended = self.replace(guard, lane, (met, entry), &head, view.value());
+        if ended == Ended::Gone {
+            counters::add(&self.counters.moved_records, 1);
+            counters::add(&self.counters.moved_bytes, u64::from(view.rblocks()) * 16);
+        }
+        ended
+    }
+
+    /// Takes the record out for good: with a tombstone in its place if an older copy may be left.
+    pub(super) fn end(&self, guard: &Guard, lane: u32, met: Met, entry: &Occupied<'_>) -> Ended {
+        let view = self.keyspace.view(guard, met.location);
+        let grace = view.flags() & Flags::GRACE;
+        if view.flags().contains(Flags::HEIR) || grace != Flags::NONE {
+            let head = RecordHead {
+                version: view.version(),
+                expires_at: None,
+                over: view.over(),
+                flags: Flags::TOMBSTONE | grace,
+            };
+            return self.replace(guard, lane, (met, entry), &head, &[]);
+        }
+        self.forget(guard, met, entry)
+    }
+
+    /// Takes the entry out of the index. On the shadow the record stays, for a while, and must not
+    /// win over a put to come: `Keyspace::forget` sees to that.
+    pub(super) fn forget(&self, guard: &Guard, met: Met, entry: &Occupied<'_>) -> Ended {
+        let view = self.keyspace.view(guard, met.location);
+        if self.has_shadow() {
+            self.keyspace.forget(view.version().max(view.over().unwrap_or_default()));
+        }
+        if entry.remove().is_err() {
+            return Ended::Changed;
+        }
+        self.keyspace.count(0, Kind::of(Some(&view)), Kind::Absent);
+        self.keyspace.bury(met.location, view.rblocks());
+        Ended::Gone
+    }
+
+    /// Writes a record and lets the entry name it, if it is still as it was.
+    fn replace(
+        &self,
+        guard: &Guard,
+        lane: u32,
+        (met, entry): (Met, &Occupied<'_>),
+        head: &RecordHead,
+        value: &[u8],
+    ) -> Ended {
+        let old = self.keyspace.view(guard, met.location);
+        let shape = Shape::of(old.key().len(), value.len(), head);
+        let stripes = self.stripes();
+        let Ok(mut space) = stripes.reserve(guard, lane, shape.rblocks, Purpose::Move) else {
+            return Ended::NoRoom;
+        };
+        self.keyspace.fill(&mut space, &shape, head, (old.key(), value));
+        space.show();
+        if entry.replace(space.location()).is_err() {
+            return Ended::Changed;
+        }
+        let location = space.commit();
+        if let Some(expires_at) = head.expires_at {
+            stripes.wblock(stripes.geometry().wblock(location)).lower_expiry(expires_at);
+        }
+        let after =
+            if head.flags.contains(Flags::TOMBSTONE) { Kind::Tombstone } else { Kind::Value };
+        self.keyspace.count(0, Kind::of(Some(&old)), after);
+        self.keyspace.bury(met.location, old.rblocks());
+        Ended::Gone
+    }
+}
+
+impl Ended {
+    /// Calls `note` if the record was taken out.
+    pub(super) fn inspect_gone(self, note: impl FnOnce()) -> Self {
+        if self == Self::Gone {
+            note();
+        }
+        self
+    }
+}

@@ -1,0 +1,219 @@
+//! The tomb raider: drops tombstones once nothing older than them is left.
+//!
+//! A tombstone is kept while the shadow may hold an older value of its key (D4). A raid notes the
+//! tombstones that there are, and then walks every wblock whose bytes still count on the shadow:
+//! open, used, or quarantined and not struck out. A value of a noted key in any of them keeps the
+//! tombstone; the others go when the walk is through. Older copies cannot come to be meanwhile:
+//! only what the index names is ever moved, and that is the tombstone.
+//!
+//! The tombstone's own bytes stay on the shadow until its wblock is struck out: dropped, it may
+//! come back at the next cold start, as a tombstone, and is dropped again. Until then a put of
+//! the key with a lower version must not lose to it: `Keyspace::forget`.
+//!
+//! A raid reads what the region holds once, in the order of the memory. The next one waits for
+//! twenty times as long as it took; if tombstones abound, only for as long.
+//!
+//! A tombstone of a delete that carried a version is kept for `tombstone_grace` besides. In a
+//! store without shadow these are the only ones, and only the grace counts.
+#![forbid(unsafe_code)]
+
+use super::cleaner::Records;
+use super::fate::{Ended, Met};
+use super::{Common, Pace, counters};
+use crate::format::Flags;
+use crate::index::{Hash, ScanCursor, SlotState};
+use crate::region::State;
+use crate::sync::epoch;
+use crate::unit::{Location, Sequence, Version, WBLOCK_HEADER_RBLOCKS, WblockId};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::{Duration, Instant};
+
+/// Tombstones noted in one raid: bounds its memory to some tens of megabytes.
+const NOTED_MAX: usize = 1 << 20;
+/// A raid is followed by a pause of this many times its length, and by one of its length while
+/// there is a tombstone for fewer than `PLENTY` records.
+const PAUSE_TIMES: u32 = 20;
+const PLENTY: u64 = 50;
+/// Looks at a record that is not committed before the raid is given up.
+const LOOKS_MAX: u32 = 10_000;
+
+/// A hash is its own hash.
+#[derive(Debug, Default)]
+struct Same(u64);
+
+impl Hasher for Same {
+    fn write(&mut self, _bytes: &[u8]) {}
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type ByNumber<T> = HashMap<u64, T, BuildHasherDefault<Same>>;
+
+/// Raids for all reclaimers.
+#[derive(Debug, Default)]
+pub(super) struct Raider {
+    raid: Option<Raid>,
+    not_before: Option<Instant>,
+    /// When a tombstone that is to be kept for a while was first met, by its place.
+    first_met: ByNumber<Instant>,
+}
+
+#[derive(Debug)]
+struct Raid {
+    /// Tombstones by the hash of their key; `None` once an older copy was met.
+    noted: ByNumber<Option<(Location, Version)>>,
+    next: u32,
+    /// The wblock `next` in this life is walked up to here, of so many rblocks.
+    half_way: Option<(Sequence, u32, u32)>,
+    looks: u32,
+    walking: Duration,
+}
+
+impl Raider {
+    /// Begins a raid when one is due, or walks the next wblock of it.
+    pub(super) fn poll(&mut self, common: &Common, is_due: bool) -> Pace {
+        let began = Instant::now();
+        let is_rested = self.not_before.is_none_or(|until| began >= until);
+        if self.raid.is_none() && is_due && is_rested && common.keyspace.tombstones() > 0 {
+            self.raid = self.note(common);
+        }
+        let Some(raid) = &mut self.raid else { return Pace::Idle };
+        let is_over = if common.has_shadow() { raid.step(common) } else { Some(true) };
+        raid.walking += began.elapsed();
+        if is_over == Some(false) {
+            return Pace::Now;
+        }
+        if is_over == Some(true) {
+            raid.finish(common);
+        }
+        counters::add(&common.counters.raids, 1);
+        let abound = common.keyspace.tombstones() > common.keyspace.records() / PLENTY;
+        let times = if abound { 1 } else { PAUSE_TIMES };
+        self.not_before = Some(Instant::now() + raid.walking * times);
+        self.raid = None;
+        Pace::Idle
+    }
+
+    /// Notes the tombstones that may go.
+    fn note(&mut self, common: &Common) -> Option<Raid> {
+        let grace = common.settings.tombstone_grace();
+        let mut noted = ByNumber::default();
+        let mut met = ByNumber::default();
+        let mut cursor = Some(ScanCursor::default());
+        while let Some(from) = cursor {
+            let guard = epoch::pin();
+            let mut slots = Vec::new();
+            cursor = common.keyspace.index().slots_from(&guard, from, &mut slots);
+            for slot in slots {
+                let (SlotState::Live(location) | SlotState::Frozen(location)) = slot.state() else {
+                    continue;
+                };
+                let view = common.keyspace.view(&guard, location);
+                if !view.is_tombstone() || noted.len() >= NOTED_MAX {
+                    continue;
+                }
+                if view.flags().contains(Flags::GRACE) {
+                    let since = self.first_met.get(&location.0).copied();
+                    let since = since.unwrap_or_else(Instant::now);
+                    met.insert(location.0, since);
+                    if since.elapsed() < grace {
+                        continue;
+                    }
+                }
+                let hash = common.keyspace.hash(view.key());
+                noted.insert(hash.0, Some((location, view.version())));
+            }
+        }
+        self.first_met = met;
+        let (next, half_way, looks, walking) = (0, None, 0, Duration::ZERO);
+        (!noted.is_empty()).then_some(Raid { noted, next, half_way, looks, walking })
+    }
+}
+
+impl Raid {
+    /// Walks one wblock, or goes on with it. `Some(true)`: there is none left; `None`: the raid is
+    /// given up, for a writer holds on to a reservation that may be an older copy.
+    fn step(&mut self, common: &Common) -> Option<bool> {
+        let stripes = common.stripes();
+        let wblock = WblockId(self.next);
+        if wblock.0 >= stripes.geometry().wblocks() {
+            return Some(true);
+        }
+        // Pinned before the state is read: a wblock that is not in quarantine yet is not opened
+        // again while this pin is held.
+        let guard = epoch::pin();
+        let entry = stripes.wblock(wblock);
+        let reserved = match entry.state() {
+            State::Free | State::Struck | State::Damaged => Some(WBLOCK_HEADER_RBLOCKS),
+            State::Open => (0..stripes.lanes())
+                .find_map(|lane| stripes.open_rblocks(lane).filter(|(open, _)| *open == wblock))
+                .map(|(_, position)| position),
+            // Another reclaimer's may be freed under this pin.
+            State::Quarantined if stripes.identity().reclaimers > 1 => None,
+            State::Sealed | State::Used | State::Defrag | State::Emptying | State::Quarantined => {
+                Some(stripes.geometry().wblock_rblocks())
+            }
+        };
+        // What is reserved later is younger than the raid: the first look counts.
+        let (at, until) = match (self.half_way, reserved) {
+            (Some((sequence, at, until)), _) if sequence == entry.sequence() => (at, until),
+            (_, Some(reserved)) => (WBLOCK_HEADER_RBLOCKS, reserved),
+            (_, None) => return self.look_again(),
+        };
+        let at = self.walk(common, &guard, wblock, (at, until));
+        if at < until {
+            self.half_way = Some((entry.sequence(), at, until));
+            return self.look_again();
+        }
+        (self.next, self.half_way, self.looks) = (self.next + 1, None, 0);
+        Some(false)
+    }
+
+    fn look_again(&mut self) -> Option<bool> {
+        self.looks += 1;
+        (self.looks < LOOKS_MAX).then_some(false)
+    }
+
+    /// Meets every committed record from `at` on; returns how far that is.
+    fn walk(
+        &mut self,
+        common: &Common,
+        guard: &epoch::Guard,
+        wblock: WblockId,
+        (at, until): (u32, u32),
+    ) -> u32 {
+        let mut records = Records::new(common, wblock, at, until);
+        while let Some(met) = records.next(guard) {
+            let Some(noted) = self.noted.get_mut(&met.hash.0) else { continue };
+            let view = common.keyspace.view(guard, met.location);
+            if !view.is_tombstone() && !common.is_expired(&view) {
+                *noted = None;
+            }
+        }
+        records.at
+    }
+
+    /// Drops the tombstones of which no older copy was met.
+    fn finish(&mut self, common: &Common) {
+        for (hash, noted) in self.noted.drain() {
+            let Some((location, version)) = noted else { continue };
+            let met = Met { location, hash: Hash(hash) };
+            let guard = epoch::pin();
+            while let Ok(Some(entry)) = common.entry(&guard, met) {
+                // The location may have been used anew since it was noted, by the same key.
+                let view = common.keyspace.view(&guard, location);
+                if !view.is_tombstone() || view.version() != version {
+                    break;
+                }
+                if common.forget(&guard, met, &entry) == Ended::Gone {
+                    counters::add(&common.counters.tombstones_dropped, 1);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The threads of the reclaimers.
+//!
+//! Each sleeps on the call for space, which installs ring when free wblocks run short, and wakes by
+//! itself for the next sweep. An idle store wakes it once in `sweep_interval`, for some
+//! microseconds.
+#![forbid(unsafe_code)]
+
+use super::{Common, Pace, Reclaimer};
+use crate::sync::{Arc, AtomicBool, Mutex, Relaxed, lock, thread};
+use std::io;
+use std::time::Duration;
+
+/// Between two looks at what flushes and pins have let go.
+const SOON: Duration = Duration::from_micros(200);
+/// Looks at short intervals before they get longer: a pin that is held is not waited for busily.
+const SOON_LOOKS: u32 = 50;
+const LATER: Duration = Duration::from_millis(5);
+
+/// The threads of one store's reclaimers.
+#[derive(Debug)]
+pub struct ReclaimService {
+    common: Arc<Common>,
+    stop: Arc<AtomicBool>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+impl ReclaimService {
+    /// No thread yet.
+    pub fn new(common: Arc<Common>) -> Self {
+        Self { common, stop: Arc::new(AtomicBool::new(false)), threads: Mutex::new(Vec::new()) }
+    }
+
+    /// Figures, settings, and where puts wait.
+    pub fn common(&self) -> &Common {
+        &self.common
+    }
+
+    /// The pumps of all reclaimers, for who drives them.
+    pub fn reclaimers(&self) -> Vec<Reclaimer> {
+        let reclaimers = self.common.stripes().identity().reclaimers;
+        (0..reclaimers).map(|number| Reclaimer::new(Arc::clone(&self.common), number)).collect()
+    }
+
+    /// Starts a thread for each reclaimer, on `core` if one is given.
+    ///
+    /// # Errors
+    ///
+    /// The system's, when no thread is to be had.
+    pub fn start(&self, core: Option<usize>) -> io::Result<()> {
+        for mut reclaimer in self.reclaimers() {
+            let stop = Arc::clone(&self.stop);
+            let name = format!("brindle-reclaim{}", reclaimer.number);
+            let thread = thread::Builder::new().name(name).spawn(move || {
+                if let Some(core) = core {
+                    crate::sync::core::pin_thread(core);
+                }
+                reclaimer.run(&stop);
+            })?;
+            lock(&self.threads).push(thread);
+        }
+        self.common.room.set_lookers(self.common.stripes().identity().reclaimers);
+        Ok(())
+    }
+
+    /// Ends the threads and waits for them.
+    pub fn stop(&self) {
+        // ORDERING: Relaxed. The bell's lock orders it before the thread's next look.
+        self.stop.store(true, Relaxed);
+        self.common.room.set_lookers(0);
+        self.common.stripes().call_reclaimers();
+        for thread in lock(&self.threads).drain(..) {
+            // A panic of the thread was reported by its own hook; there is nothing to undo.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Reclaimer {
+    fn run(&mut self, stop: &AtomicBool) {
+        let mut looks = 0;
+        // ORDERING: Relaxed, pairs with `stop` through the bell's lock.
+        while !stop.load(Relaxed) {
+            let pace = self.poll();
+            let rest = match pace {
+                Pace::Now => Duration::ZERO,
+                Pace::Soon if looks < SOON_LOOKS => SOON,
+                Pace::Soon => LATER,
+                Pace::After(pause) => pause,
+                Pace::Idle => self.until_sweep(),
+            };
+            looks = if pace == Pace::Soon { looks + 1 } else { 0 };
+            if !rest.is_zero() {
+                if let Some(bell) = self.common.stripes().doorbell_of_reclaimer(self.number) {
+                    bell.wait(Some(rest));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What a store says of its space: when puts stop and go on, how long it lasts, what holds it.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+#[expect(dead_code, reason = "nothing here is random")]
+mod common;
+
+use brindle::testing::{Harness, SimDisk};
+use brindle::{Config, Store};
+use common::{WBLOCK_BYTES, config, disk};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const STRIPES: u32 = 1;
+const WBLOCKS: u32 = 16;
+/// Each record takes a wblock for itself, a good 6% of the store.
+const VALUE_BYTES: usize = WBLOCK_BYTES as usize - 1024;
+
+/// A place for a store.
+enum Place {
+    Memory,
+    Disk(SimDisk),
+    Files(TempDir),
+}
+
+impl Place {
+    fn each() -> [Self; 3] {
+        let files = Self::Files(tempfile::tempdir().unwrap());
+        [Self::Memory, Self::Disk(disk(STRIPES, WBLOCKS)), files]
+    }
+
+    fn open(&self, config: Config) -> Store {
+        let harness = Harness::default();
+        match self {
+            Self::Memory => harness.open(config),
+            Self::Disk(disk) => harness.open_on(config, Arc::new(disk.clone())),
+            Self::Files(dir) => harness.open(config.shadow_dir(dir.path().join("data"))),
+        }
+        .expect("opens")
+    }
+
+    /// A store with `records` of a wblock each.
+    fn filled(&self, config: Config, records: u8) -> Store {
+        let store = self.open(config);
+        for key in 0..records {
+            store.put([key], vec![key; VALUE_BYTES]).unwrap();
+        }
+        store
+    }
+}
+
+fn small() -> Config {
+    config(STRIPES, WBLOCKS)
+}
+
+/// Waits until `holds`; false if it does not within some seconds.
+fn soon(holds: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+#[test]
+fn writes_stop_above_the_used_share_and_go_on_below_it_by_themselves() {
+    for place in Place::each() {
+        let store = place.filled(small().stop_writes_used_pct(40), 6);
+        assert!(!store.stats().stop_writes, "36% is below 40%");
+        store.put("one", vec![0; VALUE_BYTES]).unwrap();
+        assert!(soon(|| store.stats().stop_writes), "43% is above 40%");
+        assert!(store.delete([0]).unwrap(), "a delete passes");
+        assert!(soon(|| !store.stats().stop_writes), "what is deleted is used no longer");
+    }
+}
+
+#[test]
+fn a_changed_threshold_counts_at_once() {
+    for place in Place::each() {
+        let store = place.filled(small().stop_writes_used_pct(0), 6);
+        for (pct, stops) in [(30, true), (50, false), (1, true), (0, false)] {
+            store.reconfigure(store.config().stop_writes_used_pct(pct)).unwrap();
+            assert_eq!(store.stats().stop_writes, stops, "{pct}");
+        }
+    }
+}
+
+#[test]
+fn a_store_that_is_opened_full_stops_writes_from_the_start() {
+    for place in Place::each() {
+        if matches!(place, Place::Memory) {
+            continue;
+        }
+        place.filled(small().stop_writes_used_pct(0), 6).close().unwrap();
+        assert!(place.open(small().stop_writes_used_pct(30)).stats().stop_writes);
+    }
+}
+
+#[test]
+fn the_runway_says_what_holds_the_space() {
+    for place in Place::each() {
+        let store = place.filled(small(), 4);
+        let record_bytes = VALUE_BYTES as u64 + 28;
+        let before = store.stats().runway;
+        assert_eq!(before.free_wblocks, u64::from(WBLOCKS) - 4);
+        assert!((4 * record_bytes..4 * record_bytes + 1024).contains(&before.live_bytes));
+        assert!(before.dead_bytes < u64::from(WBLOCK_BYTES), "paddings at most: {before:?}");
+        assert_eq!(
+            (before.pin_wait_bytes, before.barrier_wait_bytes, before.tombstones),
+            (0, 0, 0)
+        );
+
+        store.put([0], vec![9; VALUE_BYTES]).unwrap();
+        store.delete([1]).unwrap();
+        let after = store.stats();
+        let (is_mirrored, after) = (after.io.is_some(), after.runway);
+        assert!(after.dead_bytes >= before.dead_bytes + 2 * record_bytes, "{before:?} {after:?}");
+        assert_eq!(after.tombstones, u64::from(is_mirrored));
+        assert_eq!(after.live_bytes, store.stats().live_bytes);
+    }
+}
+
+#[test]
+fn the_runway_shortens_while_wblocks_are_opened() {
+    let store = Place::Memory.open(small());
+    assert_eq!(store.stats().runway.seconds_left, None, "nothing is written");
+    for key in 0..8_u8 {
+        store.put([key], vec![key; VALUE_BYTES]).unwrap();
+    }
+    assert!(soon(|| store.stats().runway.seconds_left.is_some()), "eight within a tick or two");
+    let left = store.stats().runway.seconds_left.expect("for a minute or more");
+    assert!((1..100).contains(&left), "8 wblocks at about a half each second: {left}");
+}

@@ -1,0 +1,212 @@
+//! Space comes back: overwrites for ever at every fill, expiry, tombstones, stalled readers, and
+//! what is durable stays so through it all.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
+mod common;
+
+use brindle::{Config, DeleteOptions, Error, PutOptions, Store};
+use common::Random;
+use std::time::{Duration, Instant};
+
+const WBLOCK: u64 = common::WBLOCK_BYTES as u64;
+
+/// A store of `wblocks` small wblocks, in memory.
+fn memory(wblocks: u32) -> Config {
+    common::config(1, wblocks)
+}
+
+fn on_files(wblocks: u32, dir: &std::path::Path) -> Config {
+    memory(wblocks).shadow_dir(dir)
+}
+
+fn key(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+/// `BRINDLE_SEED`, or one of the clock's.
+fn seed() -> u64 {
+    let given = std::env::var("BRINDLE_SEED").ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64)
+}
+
+/// Waits until `holds`, for at most `patience`.
+fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within {patience:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Overwrites `times` times the store's size, with `live_pct` of it live, and checks every key.
+fn overwrite(config: Config, live_pct: u64, times: u64) {
+    let seed = seed();
+    let mut random = Random(seed);
+    let store = Store::open(config.stop_writes_used_pct(0)).unwrap();
+    let value_bytes = 500;
+    let record = 544;
+    let size = store.stats().data_size_bytes;
+    let keys = size * live_pct / 100 / record;
+    let mut expected = vec![0_u64; keys as usize];
+    let mut value = vec![0_u8; value_bytes];
+    let puts = keys + size * times / record;
+    for put in 0..puts {
+        let number = if put < keys { put } else { random.below(keys) };
+        value[..8].copy_from_slice(&put.to_le_bytes());
+        if let Err(error) = store.put(key(number), &value) {
+            panic!("seed {seed}, put {put} of {puts}: {error}\n{:#?}", store.stats());
+        }
+        expected[number as usize] = put;
+    }
+    for (number, put) in expected.iter().enumerate() {
+        let record =
+            store.get(key(number as u64)).unwrap_or_else(|| panic!("key {number} is gone"));
+        assert_eq!(record[..8], put.to_le_bytes(), "seed {seed}, key {number}");
+    }
+    let stats = store.stats();
+    let audit = store.audit();
+    assert!(audit.mismatches.is_empty(), "seed {seed}: {audit:?}");
+    let moved = stats.reclaim.moved_bytes as f64 / (puts * record) as f64;
+    println!("{live_pct}% live: {puts} puts, write amplification {:.2}", 1.0 + moved);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_store_in_memory_is_overwritten_for_ever() {
+    for live_pct in [10, 50, 75, 85] {
+        overwrite(memory(128), live_pct, 10);
+    }
+}
+
+#[test]
+fn a_store_on_files_is_overwritten_for_ever() {
+    for live_pct in [50, 75] {
+        let dir = tempfile::tempdir().unwrap();
+        overwrite(on_files(128, dir.path()), live_pct, 10);
+        // What was durable is all there.
+        let store = Store::open(Config::new().shadow_dir(dir.path())).unwrap();
+        assert_eq!(store.stats().load.damaged(), 0, "{:?}", store.stats().load);
+        assert_eq!(store.len() as u64, 128 * WBLOCK * live_pct / 100 / 544);
+        let audit = store.audit();
+        assert!(audit.mismatches.is_empty(), "{audit:?}");
+    }
+}
+
+#[test]
+fn a_full_store_refuses_puts_takes_deletes_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    for config in [memory(32), on_files(32, dir.path())] {
+        let store =
+            Store::open(config.stop_writes_used_pct(0).overload_wait(Duration::ZERO)).unwrap();
+        let value = vec![7; 1000];
+        let mut keys = 0;
+        let refused = loop {
+            match store.put(key(keys), &value) {
+                Ok(_) => keys += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, Error::OutOfSpace | Error::StopWrites { .. }), "{refused}");
+        assert!(keys > 1500, "{keys}");
+        for number in 0..keys {
+            if number % 3 != 0 {
+                assert!(store.delete(key(number)).unwrap());
+            }
+        }
+        eventually("room", Duration::from_secs(10), || store.put(key(keys), &value).is_ok());
+        for number in (0..keys).step_by(3) {
+            assert!(store.contains_key(key(number)));
+        }
+        assert!(store.audit().mismatches.is_empty(), "{:?}", store.audit());
+    }
+}
+
+#[test]
+fn expired_records_give_their_bytes_back_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    for config in [memory(64), on_files(64, dir.path())] {
+        let store = Store::open(config.sweep_interval(Duration::from_millis(20))).unwrap();
+        let ttl = PutOptions::new().ttl(Duration::from_millis(1000));
+        for number in 0..1000 {
+            store.put_with(key(number), [1; 500], &ttl).unwrap();
+            store.put(key(1_000_000 + number), [2; 500]).unwrap();
+        }
+        assert_eq!(store.len(), 2000);
+        eventually("the sweep", Duration::from_secs(5), || store.len() == 1000);
+        eventually("tombstones", Duration::from_secs(5), || store.stats().tombstones == 0);
+        let audit = store.audit();
+        assert!(audit.mismatches.is_empty(), "{audit:?}");
+        assert_eq!(audit.records, 1000);
+    }
+}
+
+#[test]
+fn tombstones_go_when_nothing_older_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || on_files(64, dir.path()).sweep_interval(Duration::from_millis(10));
+    let store = Store::open(config()).unwrap();
+    let mut random = Random(seed());
+    // A window of keys that moves on: each is put once and deleted later.
+    for number in 0..40_000 {
+        store.put(key(number), vec![3; 300]).unwrap();
+        if number >= 2000 {
+            assert!(store.delete(key(number - 2000)).unwrap());
+        }
+        if random.below(100) == 0 {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+    let stats = store.stats();
+    println!(
+        "{} tombstones beside {} records: {:?}",
+        stats.tombstones, stats.records, stats.reclaim
+    );
+    eventually("few tombstones", Duration::from_secs(5), || {
+        store.flush().unwrap();
+        store.stats().tombstones < 2000
+    });
+    store.close().unwrap();
+    let store = Store::open(config()).unwrap();
+    assert_eq!(store.len(), 2000);
+    for number in 0..40_000 {
+        assert_eq!(store.contains_key(key(number)), number >= 38_000, "{number}");
+    }
+}
+
+#[test]
+fn a_stalled_reader_costs_space_only() {
+    let store = Store::open(memory(64).overload_wait(Duration::from_millis(20))).unwrap();
+    for number in 0..1000 {
+        store.put(key(number), vec![0; 1000]).unwrap();
+    }
+    let held = store.get(key(1)).unwrap();
+    let refused = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            (0..1_000_000_u64).find_map(|put| store.put(key(put % 1000), vec![1; 1000]).err())
+        });
+        writer.join().unwrap().expect("the store is full of what the reader may see")
+    });
+    assert!(matches!(refused, Error::OutOfSpace | Error::StopWrites { .. }), "{refused}");
+    assert_eq!(*held, [0; 1000]);
+    assert!(store.get(key(2)).is_some());
+    drop(held);
+    eventually("room", Duration::from_secs(5), || store.put(key(5), vec![2; 1000]).is_ok());
+}
+
+#[test]
+fn a_delete_with_a_version_is_remembered_for_the_grace() {
+    let config = memory(64).tombstone_grace(Duration::from_millis(300));
+    let store = Store::open(config.sweep_interval(Duration::from_millis(10))).unwrap();
+    store.put_with("k", "v", &PutOptions::new().version(100.into())).unwrap();
+    store.delete_with("k", &DeleteOptions::new().version(200.into())).unwrap();
+    let late = PutOptions::new().version(150.into());
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(matches!(store.put_with("k", "late", &late), Err(Error::VersionConflict { .. })));
+    // Also by way of a put and a plain delete.
+    store.put_with("k", "new", &PutOptions::new().version(300.into())).unwrap();
+    assert!(store.delete("k").unwrap());
+    assert!(matches!(store.put_with("k", "late", &late), Err(Error::VersionConflict { .. })));
+    eventually("the end of the grace", Duration::from_secs(5), || store.stats().tombstones == 0);
+    store.put_with("k", "late", &late).unwrap();
+}
