@@ -210,3 +210,42 @@ fn a_delete_with_a_version_is_remembered_for_the_grace() {
     eventually("the end of the grace", Duration::from_secs(5), || store.stats().tombstones == 0);
     store.put_with("k", "late", &late).unwrap();
 }
+
+#[test]
+fn a_cache_runs_at_its_limit_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    for config in [memory(128), on_files(128, dir.path())] {
+        let store = Store::open(config.evict_used_pct(80)).unwrap();
+        let size = store.stats().data_size_bytes;
+        let mut random = Random(seed());
+        let keep = PutOptions::new().never_evict();
+        for number in 0..100 {
+            store.put_with(key(u64::MAX - number), vec![9; 500], &keep).unwrap();
+        }
+        // Three times the store's size of keys, one in ten of them wanted again and again.
+        let keys = 3 * size / 544;
+        let mut hits = 0;
+        for get in 0..4 * keys {
+            let number =
+                if random.below(2) == 0 { random.below(keys / 10) } else { random.below(keys) };
+            if let Some(record) = store.get(key(number)) {
+                assert_eq!(record[..8], key(number));
+                hits += u64::from(get > keys);
+                continue;
+            }
+            let mut value = vec![0; 500];
+            value[..8].copy_from_slice(&key(number));
+            store
+                .put(key(number), value)
+                .unwrap_or_else(|error| panic!("get {get}: {error}\n{:#?}", store.stats()));
+        }
+        let stats = store.stats();
+        println!("{:.1}% hits, {:?}", 100.0 * hits as f64 / (3 * keys) as f64, stats.reclaim);
+        assert!(stats.live_bytes <= size * 95 / 100, "{}% live", stats.live_bytes * 100 / size);
+        assert!(stats.reclaim.evicted > 10_000);
+        for number in 0..100 {
+            assert!(store.contains_key(key(u64::MAX - number)), "{number} is not to be evicted");
+        }
+        assert!(store.audit().mismatches.is_empty(), "{:?}", store.audit());
+    }
+}

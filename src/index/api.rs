@@ -79,6 +79,20 @@ impl Occupied<'_> {
         self.word.location()
     }
 
+    /// True if the record was read since it was put or moved.
+    pub fn is_referenced(&self) -> bool {
+        self.word.is_referenced()
+    }
+
+    /// Lets the entry name `new`, where the record was moved to, and forgets that it was read.
+    ///
+    /// # Errors
+    ///
+    /// As for [`replace`](Self::replace).
+    pub fn move_to(&self, new: Location) -> Result<(), Changed> {
+        self.slot.change(self.word, self.word.with_location(new).referenced(false))
+    }
+
     /// Lets the entry name `new` instead.
     ///
     /// # Errors
@@ -113,6 +127,16 @@ impl Vacant<'_> {
     /// Somebody took it, perhaps for the same key, or its segment is being replaced: search again.
     pub fn insert(&self, location: Location) -> Result<(), Changed> {
         self.slot.change(Word::EMPTY, self.fingerprint.with_location(location))
+    }
+
+    /// As [`insert`](Self::insert), and the record counts as read.
+    ///
+    /// # Errors
+    ///
+    /// As for [`insert`](Self::insert).
+    pub fn insert_referenced(&self, location: Location) -> Result<(), Changed> {
+        let word = self.fingerprint.with_location(location).referenced(true);
+        self.slot.change(Word::EMPTY, word)
     }
 }
 
@@ -167,13 +191,31 @@ impl Index {
         &self,
         guard: &Guard,
         hash: Hash,
+        is_key: impl FnMut(Location) -> bool,
+    ) -> Option<Location> {
+        self.find_noting(guard, hash, is_key, false)
+    }
+
+    /// As [`find`](Self::find); with `note` the record counts as read from now on. That writes to
+    /// the entry, the first time.
+    #[inline]
+    pub fn find_noting(
+        &self,
+        guard: &Guard,
+        hash: Hash,
         mut is_key: impl FnMut(Location) -> bool,
+        note: bool,
     ) -> Option<Location> {
         let probe = Probe::new(hash);
         let mut segment = self.directory.locate(probe.x, guard);
         loop {
             match segment.search(&probe, &mut is_key) {
-                Verdict::Found(_, word) => return Some(word.location()),
+                Verdict::Found(slot, word) => {
+                    if note {
+                        slot.note_read(word);
+                    }
+                    return Some(word.location());
+                }
                 Verdict::Vacant(..) | Verdict::Exhausted => return None,
                 Verdict::Replaced(successors) => segment = successors.pick(probe.x, guard),
             }

@@ -71,6 +71,7 @@ const FLAG_BITS: u32 = 2;
 
 const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
 const FROZEN: u64 = 1 << (LOCATION_BITS + 1);
+const REFERENCED: u64 = 1 << LOCATION_BITS;
 const TURN_SHIFT: u32 = LOCATION_BITS + FLAG_BITS;
 const TURN_MASK: u64 = ((1 << TURN_BITS) - 1) << TURN_SHIFT;
 const TAG_SHIFT: u32 = TURN_SHIFT + TURN_BITS;
@@ -190,7 +191,7 @@ fn step(tag: u64) -> u32 {
 /// | 63..46 | `tag`      | bits 21..4 of `x`                                                |
 /// | 45..42 | `turn`     | which bucket of the key's probe sequence this one is             |
 /// | 41     | `FROZEN`   | this word is final; the segment is being, or has been, replaced  |
-/// | 40     | spare      | always 0; free for eviction                                      |
+/// | 40     | `REFERENCED` | read since it was put or moved, where eviction asks            |
 /// | 39..0  | `location` | rblocks; 0, which is no record's, in an empty or deleted entry   |
 ///
 /// All zero (but for `FROZEN`) is EMPTY. Without a location but not EMPTY is DELETED.
@@ -240,6 +241,24 @@ impl Word {
         debug_assert!(location.0 != 0, "no record lies at location 0");
         debug_assert!(location.0 <= LOCATION_MASK, "a location has 40 bits");
         Self(self.0 & !(LOCATION_MASK | FROZEN) | location.0)
+    }
+
+    /// This word with the record of `other`, and what is known of its use.
+    #[inline]
+    pub fn naming(self, other: Self) -> Self {
+        Self(self.0 & !(LOCATION_MASK | FROZEN) | other.0 & (LOCATION_MASK | REFERENCED))
+    }
+
+    /// Read since it was put or moved.
+    #[inline]
+    pub fn is_referenced(self) -> bool {
+        self.0 & REFERENCED != 0
+    }
+
+    /// The same word, read or not.
+    #[inline]
+    pub fn referenced(self, is_referenced: bool) -> Self {
+        Self(if is_referenced { self.0 | REFERENCED } else { self.0 & !REFERENCED })
     }
 
     /// Which bucket of its key's probe sequence it is made for.
@@ -296,6 +315,18 @@ impl Slot {
             Ok(_) => Ok(()),
             Err(_) => Err(Changed),
         }
+    }
+
+    /// Notes that the record of `word` was read. Not if the word is anything else by now: then
+    /// somebody else has noted it, or the record is another.
+    #[inline]
+    pub fn note_read(&self, word: Word) {
+        if word.is_referenced() || word.is_frozen() {
+            return;
+        }
+        // ORDERING: Relaxed. It carries nothing; as an RMW it extends the release sequence of the
+        // record's publication (E1), so that who reads this word sees the record.
+        let _ = self.0.compare_exchange(word.0, word.referenced(true).0, Relaxed, Relaxed);
     }
 
     /// Makes the word final.

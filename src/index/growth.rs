@@ -110,7 +110,7 @@ impl<R: Records> Half<'_, R> {
         let mut nursery = Nursery { blank, fills: [0; BUCKETS as usize] };
         for (at, slot) in self.parent.slots() {
             let word = slot.read();
-            if self.takes(word) && !nursery.place(&Probe::of_entry(word, at), word.location()) {
+            if self.takes(word) && !nursery.place(&Probe::of_entry(word, at), word) {
                 return false;
             }
         }
@@ -172,20 +172,20 @@ struct Nursery {
 
 impl Nursery {
     /// Puts an entry where an insert would (S4), or makes room for it. False if neither can be.
-    fn place(&mut self, probe: &Probe, location: Location) -> bool {
+    fn place(&mut self, probe: &Probe, entry: Word) -> bool {
         let mut at = probe.home();
         for turn in 0..WINDOW {
-            if self.append(at, probe.fingerprint(turn).with_location(location)) {
+            if self.append(at, probe.fingerprint(turn).naming(entry)) {
                 return true;
             }
             at = probe.next(at);
         }
-        self.displace(probe, location)
+        self.displace(probe, entry)
     }
 
     /// Moves an entry of the full sequence of `probe` to a later turn of its own. Full buckets
     /// stay full, so that no EMPTY slot comes to lie before any entry (G1).
-    fn displace(&mut self, probe: &Probe, location: Location) -> bool {
+    fn displace(&mut self, probe: &Probe, entry: Word) -> bool {
         let mut at = probe.home();
         for turn in 0..WINDOW {
             for index in at.get() * BUCKET_SLOTS..(at.get() + 1) * BUCKET_SLOTS {
@@ -193,7 +193,7 @@ impl Nursery {
                 // (2) A bucket below BUCKETS, and a slot in it.
                 let word = unsafe { Segment::private_word(self.blank, index) };
                 if self.move_on(word, at) {
-                    self.write(index, probe.fingerprint(turn).with_location(location));
+                    self.write(index, probe.fingerprint(turn).naming(entry));
                     return true;
                 }
             }
@@ -207,7 +207,7 @@ impl Nursery {
         let (probe, mut at) = (Probe::of_entry(word, at), at);
         for turn in word.turn() + 1..WINDOW {
             at = probe.next(at);
-            if self.append(at, probe.fingerprint(turn).with_location(word.location())) {
+            if self.append(at, probe.fingerprint(turn).naming(word)) {
                 return true;
             }
         }

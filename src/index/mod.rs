@@ -26,12 +26,8 @@ mod segment;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-#[cfg(loom)]
-pub use api::Vacant;
-pub use api::{Index, IndexFull, Occupied, Place};
-#[cfg(any(loom, test))]
-pub use entry::Changed;
-pub use entry::Hash;
+pub use api::{Index, IndexFull, Occupied, Place, Vacant};
+pub use entry::{Changed, Hash};
 pub use growth::Records;
 #[cfg(loom)]
 pub use scan::SlotRef;

@@ -449,6 +449,9 @@ impl Stripes {
             return Err(NoRoom::Space);
         }
         self.wblock(fresh).begin(sequence, seen.opened(), State::Open);
+        if lane >= self.geometry().stripes {
+            self.wblock(fresh).set_moved();
+        }
         self.write_header(fresh, sequence);
         let open = self.open(lane);
         let opened = OpenWord::new(fresh, u64::from(WBLOCK_HEADER_RBLOCKS));

@@ -25,7 +25,7 @@
 //!   lowers it, and it is raised only by who has walked the wblock to its end, which takes that
 //!   every record in it is committed: the walk has met them all.
 
-use crate::sync::{Acquire, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release};
+use crate::sync::{Acquire, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release};
 use crate::unit::{Sequence, WblockId};
 
 /// Where a wblock is in its life.
@@ -63,6 +63,7 @@ pub struct Wblock {
     dead_rblocks: AtomicU32,
     tail_rblocks: AtomicU32,
     state: AtomicU8,
+    is_moved: AtomicBool,
     soonest_expiry: AtomicU64,
 }
 
@@ -78,6 +79,7 @@ impl Wblock {
             dead_rblocks: AtomicU32::new(0),
             tail_rblocks: AtomicU32::new(0),
             state: AtomicU8::new(State::Free as u8),
+            is_moved: AtomicBool::new(false),
             soonest_expiry: AtomicU64::new(u64::MAX),
         }
     }
@@ -94,9 +96,23 @@ impl Wblock {
         // ORDERING: Relaxed, as above.
         self.tail_rblocks.store(0, Relaxed);
         // ORDERING: Relaxed, as above.
+        self.is_moved.store(false, Relaxed);
+        // ORDERING: Relaxed, as above.
         self.soonest_expiry.store(u64::MAX, Relaxed);
         // ORDERING: Relaxed, as above.
         self.state.store(state as u8, Relaxed);
+    }
+
+    /// It is filled with records that are moved.
+    pub fn set_moved(&self) {
+        // ORDERING: Relaxed, as in `begin`, which it goes with.
+        self.is_moved.store(true, Relaxed);
+    }
+
+    /// True if it is filled with records that were moved.
+    pub fn is_moved(&self) -> bool {
+        // ORDERING: Relaxed, as for `sequence`.
+        self.is_moved.load(Relaxed)
     }
 
     /// The sequence of the present life.

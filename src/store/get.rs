@@ -111,11 +111,17 @@ impl Inner {
     /// The live record of `key`, whose hash is `hash`, under a pin of its own.
     #[inline]
     pub(super) fn hold(&self, hash: Hash, key: &[u8]) -> Option<Record<'_>> {
+        self.hold_noting(hash, key, true)
+    }
+
+    /// The same; with `note` the read may be noted, for eviction.
+    #[inline]
+    pub(super) fn hold_noting(&self, hash: Hash, key: &[u8], note: bool) -> Option<Record<'_>> {
         let is_live = |view: &RecordView<'_>| is_live(view, || self.clock.coarse_us());
         if !self.is_readable() {
             return None;
         }
-        self.keyspace.hold(epoch::pin(), hash, key, is_live).map(Record::new)
+        self.keyspace.hold(epoch::pin(), hash, key, note, is_live).map(Record::new)
     }
 
     /// The live record of `key`, under the caller's pin.

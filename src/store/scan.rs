@@ -65,7 +65,8 @@ impl<'s> Iterator for Scan<'s> {
             };
             let keyspace = &self.inner.keyspace;
             let noted = keyspace.view(&self.guard, location);
-            let record = self.inner.hold(keyspace.hash(noted.key()), noted.key());
+            let hash = keyspace.hash(noted.key());
+            let record = self.inner.hold_noting(hash, noted.key(), false);
             if record.is_some() {
                 return record;
             }

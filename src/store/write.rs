@@ -28,7 +28,7 @@ use super::Inner;
 use super::options::Condition;
 use crate::error::{Error, Result};
 use crate::format::{Flags, RECORD_HEADER_BYTES_MAX, Rank, RecordHead, RecordView, Shape};
-use crate::index::Place;
+use crate::index::{Hash, Place};
 use crate::region::{NoRoom, Purpose, Reservation};
 use crate::sync::epoch::{self, Guard};
 use crate::unit::{KEY_BYTES_MAX, Location, Version};
@@ -106,6 +106,7 @@ struct Found<'g> {
 struct Site<'g> {
     guard: &'g Guard,
     stripe: u32,
+    hash: Hash,
 }
 
 /// How one turn of the loop ended.
@@ -181,8 +182,8 @@ impl Inner {
         if intent.value.is_some() {
             self.check_room_for_puts()?;
         }
-        let site = Site { guard: &guard, stripe: self.stripe() };
         let hash = self.keyspace.hash(intent.key);
+        let site = Site { guard: &guard, stripe: self.stripe(), hash };
         let mut pending = None;
         let result = loop {
             let place = if intent.is_plain_delete() {
@@ -418,7 +419,9 @@ impl Inner {
         found: &Found<'_>,
     ) -> bool {
         let published = match &found.place {
-            Place::Vacant(vacant) => vacant.insert(ready.space.location()),
+            Place::Vacant(vacant) => {
+                self.keyspace.insert(vacant, site.hash, ready.space.location())
+            }
             Place::Occupied(occupied) => occupied.replace(ready.space.location()),
         };
         if published.is_err() {

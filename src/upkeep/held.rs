@@ -29,16 +29,19 @@ impl<'s> Held<'s> {
 }
 
 impl Keyspace {
-    /// The record of `key` that `accept` takes, with `guard` to hold it.
+    /// The record of `key` that `accept` takes, with `guard` to hold it. `note`: the read may be
+    /// noted, for eviction.
     #[inline]
     pub fn hold(
         &self,
         guard: Guard,
         hash: Hash,
         key: &[u8],
+        note: bool,
         accept: impl FnOnce(&RecordView<'_>) -> bool,
     ) -> Option<Held<'_>> {
-        let view = self.find(&guard, hash, key).filter(accept)?;
+        let view = if note { self.find(&guard, hash, key) } else { self.peek(&guard, hash, key) };
+        let view = view.filter(accept)?;
         let word = view.commit();
         let body: *const [u8] = view.body();
         // SAFETY: the bytes lie in the region, which lives as long as `self`; they do not change

@@ -10,19 +10,21 @@
 //! The counters are kept per stripe, so that two cores do not share a line, and summed when read:
 //! one may be negative, the sum is not, once writers are quiet.
 
+use super::ghost::Ghost;
 use super::pressure::live_bytes;
 use crate::format::{
     Checks, CommitWord, RECORD_HEADER_BYTES, RecordHead, RecordView, Seed, Shape, encode_head,
     precedence,
 };
-use crate::index::{Hash, Index, IndexFull, Occupied, Place, Records};
+use crate::index::{Changed, Hash, Index, IndexFull, Occupied, Place, Records, Vacant};
 use crate::region::{Reservation, Stripes};
 use crate::sync::epoch::Guard;
 use crate::sync::{
-    Acquire, Arc, AtomicI64, AtomicU64, CachePadded, Relaxed, Release, fence, prefetch,
+    Acquire, Arc, AtomicBool, AtomicI64, AtomicU64, CachePadded, Relaxed, Release, fence, prefetch,
 };
 use crate::unit::{Location, RBLOCK_BYTES, Version};
 use std::num::NonZeroU32;
+use std::sync::OnceLock;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Bytes of a commit word, which is only ever read as an atomic.
@@ -43,6 +45,9 @@ pub struct Keyspace {
     /// The highest version of a record that was taken out of the index while its bytes are still
     /// on the shadow: 0 if there was none.
     forgotten: AtomicU64,
+    /// Reads are noted in the index, for eviction.
+    notes_reads: AtomicBool,
+    ghost: OnceLock<Ghost>,
 }
 
 /// Changes of one stripe's writers.
@@ -84,7 +89,15 @@ impl Keyspace {
     /// An empty keyspace over `stripes`.
     pub fn new(stripes: Arc<Stripes>, index: Index, hash_seed: u64) -> Self {
         let counts = (0..stripes.geometry().stripes).map(|_| CachePadded::default()).collect();
-        Self { stripes, index, hash_seed, counts, forgotten: AtomicU64::new(0) }
+        Self {
+            stripes,
+            index,
+            hash_seed,
+            counts,
+            forgotten: AtomicU64::new(0),
+            notes_reads: AtomicBool::new(false),
+            ghost: OnceLock::new(),
+        }
     }
 
     /// The region and its stripes.
@@ -119,11 +132,29 @@ impl Keyspace {
         record_view(word, body)
     }
 
-    /// The record of `key`, whatever it is: value, expired value or tombstone.
+    /// The record of `key`, whatever it is: value, expired value or tombstone. Where eviction asks
+    /// for it, the read is noted.
     #[inline]
     pub fn find<'g>(&'g self, guard: &'g Guard, hash: Hash, key: &[u8]) -> Option<RecordView<'g>> {
+        // ORDERING: Relaxed. Policy: heeded a moment later it harms nobody.
+        self.look_up(guard, hash, key, self.notes_reads.load(Relaxed))
+    }
+
+    /// As [`find`](Self::find), and not noted: for scans, which say nothing of what is wanted.
+    pub fn peek<'g>(&'g self, guard: &'g Guard, hash: Hash, key: &[u8]) -> Option<RecordView<'g>> {
+        self.look_up(guard, hash, key, false)
+    }
+
+    #[inline]
+    fn look_up<'g>(
+        &'g self,
+        guard: &'g Guard,
+        hash: Hash,
+        key: &[u8],
+        note: bool,
+    ) -> Option<RecordView<'g>> {
         let mut found = None;
-        self.index.find(guard, hash, |location| {
+        let is_key = |location| {
             self.prefetch_behind(location, READ_BYTES);
             let view = self.view(guard, location);
             let is_key = view.key() == key;
@@ -131,8 +162,44 @@ impl Keyspace {
                 found = Some(view);
             }
             is_key
-        })?;
+        };
+        self.index.find_noting(guard, hash, is_key, note)?;
         found
+    }
+
+    /// Whether reads are noted in the index.
+    pub fn set_notes_reads(&self, notes_reads: bool) {
+        // ORDERING: Relaxed, as in `find`.
+        self.notes_reads.store(notes_reads, Relaxed);
+    }
+
+    /// The ghost of what was evicted, made for as many records as there are now.
+    pub fn ghost(&self) -> &Ghost {
+        self.ghost.get_or_init(|| Ghost::new(self.records()))
+    }
+
+    /// Bytes of the ghost; 0 if nothing was ever evicted.
+    pub fn ghost_bytes(&self) -> u64 {
+        self.ghost.get().map_or(0, Ghost::bytes)
+    }
+
+    /// Makes `location` the entry of a key that has none. A key that was evicted lately counts as
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// As for `Vacant::insert`.
+    #[inline]
+    pub fn insert(
+        &self,
+        vacant: &Vacant<'_>,
+        hash: Hash,
+        location: Location,
+    ) -> Result<(), Changed> {
+        if self.ghost.get().is_some_and(|ghost| ghost.take(hash)) {
+            return vacant.insert_referenced(location);
+        }
+        vacant.insert(location)
     }
 
     /// The place of `key` in the index, for a writer. `None`: the index can grow no more.

@@ -3,6 +3,7 @@
 
 mod audit;
 mod cold_start;
+mod ghost;
 mod held;
 mod keyspace;
 mod pressure;

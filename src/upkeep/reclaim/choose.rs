@@ -21,6 +21,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+use super::evict::{Evictor, Outcome, Plan};
 use super::{Common, Own};
 use crate::region::{State, Stripes, Wblock};
 use crate::unit::{WBLOCK_HEADER_RBLOCKS, WblockId};
@@ -49,17 +50,37 @@ pub(super) struct Chooser {
     is_pressed: bool,
     /// Not to be chosen before the next sweep: they could not be emptied.
     passed_over: Vec<WblockId>,
+    evictor: Evictor,
 }
 
 /// What a look found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice {
-    /// To be emptied next.
-    pub(super) wblock: Option<WblockId>,
+    /// To be emptied next, and how.
+    pub(super) next: Option<(WblockId, Plan)>,
     /// Free wblocks run short.
     pub(super) is_pressed: bool,
     /// Some wblock waits for the flusher: it may be worth emptying then.
     pub(super) has_sealed: bool,
+}
+
+/// What a look adds up over all own wblocks that are in use. Unit: rblocks.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    /// Wblocks, and the rblocks of them all.
+    pub(super) wblocks: u64,
+    pub(super) all: u64,
+    /// Rblocks of one that records can have.
+    pub(super) room: u64,
+    /// Live ones, and those of them that were moved once.
+    pub(super) live: u64,
+    pub(super) old_live: u64,
+    /// What the best candidate gives back.
+    pub(super) best_gain: u64,
+    /// Of those that can be emptied, the ones that were opened first.
+    pub(super) oldest_fresh: Option<WblockId>,
+    pub(super) oldest_old: Option<WblockId>,
+    has_sealed: bool,
 }
 
 struct Candidate {
@@ -76,6 +97,7 @@ impl Chooser {
             dead_before,
             is_pressed: false,
             passed_over: Vec::new(),
+            evictor: Evictor::default(),
         }
     }
 
@@ -98,23 +120,44 @@ impl Chooser {
         let missing = self.missing(common, coming);
         if is_sweep_due {
             self.passed_over.clear();
+            self.evictor.forgive();
         }
+        let evict = common.settings.evict();
+        common.keyspace.set_notes_reads(evict.is_some());
+        let wants = self.queue.is_empty() && !is_busy && (missing > 0 || evict.is_some());
         let mut has_sealed = false;
-        let is_looking = self.queue.is_empty() && !is_busy && (missing > 0 || is_sweep_due);
-        if is_looking || is_sweep_due {
-            has_sealed = self.look(common, missing, is_sweep_due, &mut release);
-        }
-        let mut wblock = None;
-        while let (None, false) = (wblock, is_busy) {
-            let Some(next) = self.queue.pop_front() else { break };
-            // It may have emptied itself since it was chosen.
-            if stripes.live_rblocks(next) == 0 {
-                release(next);
-            } else {
-                wblock = Some(next);
+        let mut next = None;
+        if wants || is_sweep_due {
+            let sums = self.look(common, missing, is_sweep_due, &mut release);
+            has_sealed = sums.has_sealed;
+            if let Some(evict) = evict.filter(|_| !is_busy) {
+                next = self.evictor.choose(evict, &sums, missing > 0);
             }
         }
-        Choice { wblock, is_pressed: self.is_pressed, has_sealed }
+        if next.is_some() {
+            // What was chosen to be moved is given back: much of it may go.
+            for wblock in self.queue.drain(..) {
+                stripes.wblock(wblock).enter(State::Used);
+            }
+        }
+        while let (None, false) = (next, is_busy) {
+            let Some(wblock) = self.queue.pop_front() else { break };
+            // It may have emptied itself since it was chosen.
+            if stripes.live_rblocks(wblock) == 0 {
+                release(wblock);
+            } else {
+                next = Some((wblock, Plan::Move));
+            }
+        }
+        Choice { next, is_pressed: self.is_pressed, has_sealed }
+    }
+
+    /// After a wblock was emptied.
+    pub(super) fn note(&mut self, common: &Common, plan: Plan, outcome: Outcome) {
+        if plan != Plan::Move {
+            let geometry = common.stripes().geometry();
+            self.evictor.note(plan, outcome, u64::from(geometry.wblock_rblocks()));
+        }
     }
 
     /// Wblocks that should be free and are not, nor on their way.
@@ -126,7 +169,9 @@ impl Chooser {
         let by_policy = (all * u64::from(common.settings.stop_writes_avail_pct())).div_ceil(100);
         let kept = by_policy.max(identity.kept_for_deletes.into());
         let (low, high) = (kept + margin, kept + 2 * margin);
-        stripes.set_watermarks(kept, low);
+        // A cache looks at each wblock that is opened: it may have to give up another for it.
+        let called_below = if common.settings.evict().is_some() { all } else { low };
+        stripes.set_watermarks(kept, called_below);
         let wblock_bytes = u64::from(stripes.geometry().wblock_bytes);
         stripes.set_backlog_max(common.settings.write_cache_bytes_max() / wblock_bytes);
         let free = stripes.free_wblocks() + coming;
@@ -134,23 +179,23 @@ impl Chooser {
         if self.is_pressed { high.saturating_sub(free) } else { 0 }
     }
 
-    /// Looks at every own wblock; queues the best. True: some are sealed, and are for later.
+    /// Looks at every own wblock; queues the best.
     fn look(
         &mut self,
         common: &Common,
         missing: u64,
         is_sweep_due: bool,
         release: &mut impl FnMut(WblockId),
-    ) -> bool {
-        let mut has_sealed = false;
+    ) -> Sums {
         let stripes = common.stripes();
         let batch = (self.own.len() as u64 / u64::from(BATCH_SHARE)).clamp(1, BATCH_MAX as u64);
         let (mut best, mut calm) = (Vec::<Candidate>::new(), Vec::new());
         let lwm = u32::from(common.settings.defrag_lwm_pct());
+        let mut tally = Tally::new(stripes, self.own.len() as u64);
         for (wblock, dead_before) in self.own.clone().map(WblockId).zip(&mut self.dead_before) {
             let entry = stripes.wblock(wblock);
             let state = entry.state();
-            has_sealed |= state == State::Sealed;
+            tally.count(stripes, wblock, entry, state);
             if state != State::Used || stripes.is_named(wblock) {
                 continue;
             }
@@ -159,6 +204,7 @@ impl Chooser {
                 release(wblock);
                 continue;
             }
+            tally.offer(wblock, entry, &sight);
             if self.passed_over.contains(&wblock) || sight.gain < sight.worth() {
                 continue;
             }
@@ -188,7 +234,47 @@ impl Chooser {
                 self.queue.push_back(wblock);
             }
         }
-        has_sealed
+        tally.sums
+    }
+}
+
+/// Adds up what a look sees.
+struct Tally {
+    sums: Sums,
+    /// Sequences of the oldest ones so far.
+    fresh: u64,
+    old: u64,
+}
+
+impl Tally {
+    fn new(stripes: &Stripes, wblocks: u64) -> Self {
+        let rblocks = u64::from(stripes.geometry().wblock_rblocks());
+        let room = rblocks - u64::from(WBLOCK_HEADER_RBLOCKS);
+        let sums = Sums { wblocks, all: wblocks * rblocks, room, ..Sums::default() };
+        Self { sums, fresh: u64::MAX, old: u64::MAX }
+    }
+
+    fn count(&mut self, stripes: &Stripes, wblock: WblockId, entry: &Wblock, state: State) {
+        self.sums.has_sealed |= state == State::Sealed;
+        // What is in the gate and still live is leaving.
+        if !matches!(state, State::Quarantined | State::Struck) {
+            let live = stripes.live_rblocks(wblock);
+            self.sums.live += live;
+            self.sums.old_live += if entry.is_moved() { live } else { 0 };
+        }
+    }
+
+    fn offer(&mut self, wblock: WblockId, entry: &Wblock, sight: &Sight) {
+        self.sums.best_gain = self.sums.best_gain.max(sight.gain.into());
+        let sequence = entry.sequence().0;
+        let (oldest, place) = if entry.is_moved() {
+            (&mut self.old, &mut self.sums.oldest_old)
+        } else {
+            (&mut self.fresh, &mut self.sums.oldest_fresh)
+        };
+        if sequence < *oldest {
+            (*oldest, *place) = (sequence, Some(wblock));
+        }
     }
 }
 

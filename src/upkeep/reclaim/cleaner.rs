@@ -6,8 +6,10 @@
 
 use super::Common;
 use super::counters;
+use super::evict::{Outcome, Plan};
 use super::fate::{Ended, Met};
-use crate::format::CommitWord;
+use crate::format::{CommitWord, Flags, RecordView};
+use crate::index::Occupied;
 use crate::sync::epoch::{self, Guard};
 use crate::unit::{WBLOCK_HEADER_RBLOCKS, WblockId};
 
@@ -23,6 +25,8 @@ const LOOKS_MAX: u32 = 100;
 #[derive(Debug)]
 pub(super) struct Cleaner {
     wblock: WblockId,
+    plan: Plan,
+    outcome: Outcome,
     /// Everything before this rblock is dealt with.
     at: u32,
     has_left: bool,
@@ -47,8 +51,17 @@ pub(super) enum Step {
 }
 
 impl Cleaner {
-    pub(super) fn new(wblock: WblockId) -> Self {
-        Self { wblock, at: WBLOCK_HEADER_RBLOCKS, has_left: false, looks: 0 }
+    pub(super) fn new(wblock: WblockId, plan: Plan) -> Self {
+        let outcome = Outcome::default();
+        Self { wblock, plan, outcome, at: WBLOCK_HEADER_RBLOCKS, has_left: false, looks: 0 }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        self.outcome
     }
 
     pub(super) fn wblock(&self) -> WblockId {
@@ -95,14 +108,69 @@ impl Cleaner {
                 common.end(guard, lane, met, &entry).inspect_gone(|| {
                     counters::add(&common.counters.expired, 1);
                 })
+            } else if self.goes(common, &view, entry.is_referenced()) {
+                self.evict(common, guard, lane, (met, &entry))
             } else {
-                common.relocate(guard, lane, met, &entry)
+                let is_referenced = entry.is_referenced();
+                let resets = self.plan != Plan::Move;
+                common.relocate(guard, lane, met, &entry, resets).inspect_gone(|| {
+                    let rblocks = u64::from(view.rblocks());
+                    self.plan = self.plan.after_keeping(rblocks);
+                    self.outcome.asking += if is_referenced { rblocks } else { 0 };
+                })
             };
             if ended != Ended::Changed {
                 return ended;
             }
         }
     }
+
+    /// True if the record is to be evicted.
+    fn goes(&self, common: &Common, view: &RecordView<'_>, is_referenced: bool) -> bool {
+        let is_exempt = view.is_tombstone() || view.flags().contains(Flags::NEVER_EVICT);
+        if self.plan == Plan::Move || is_exempt {
+            return false;
+        }
+        let stays = is_referenced && !is_nearly_over(view, common.clock.coarse_us());
+        !(stays && self.plan.has_place(u64::from(view.rblocks())))
+    }
+
+    /// Evicts a record. If no older copy of it is left it stays, and can be read, until the header
+    /// of its wblock is struck out; else a tombstone takes its place.
+    fn evict(
+        &mut self,
+        common: &Common,
+        guard: &Guard,
+        lane: u32,
+        (met, entry): (Met, &Occupied<'_>),
+    ) -> Ended {
+        let view = common.keyspace.view(guard, met.location);
+        let leaves_tombstone = view.is_heir() || view.flags().contains(Flags::GRACE);
+        let ended = if common.has_shadow() && !leaves_tombstone {
+            self.has_left = true;
+            Ended::Gone
+        } else {
+            common.end(guard, lane, met, entry).inspect_gone(|| {
+                counters::add(&common.counters.evicted, 1);
+            })
+        };
+        if ended == Ended::Gone {
+            let rblocks = u64::from(view.rblocks());
+            self.outcome.evicted += rblocks;
+            self.outcome.asking += if entry.is_referenced() { rblocks } else { 0 };
+            common.keyspace.ghost().push(met.hash);
+        }
+        ended
+    }
+}
+
+/// True if the record has an eighth of its life left at most, as far as its version tells when that
+/// began.
+fn is_nearly_over(view: &RecordView<'_>, now_us: u64) -> bool {
+    view.expires_at().is_some_and(|expires_at| {
+        let life = expires_at.saturating_sub(view.version().into());
+        expires_at.saturating_sub(now_us) <= life / 8
+    })
 }
 
 /// Takes out of the index what was left behind in `wblock`, whose header is struck out.
@@ -114,7 +182,7 @@ pub(super) fn unlink_left(common: &Common, wblock: WblockId) {
         let guard = epoch::pin();
         let Some(met) = walk.next(&guard) else { return };
         while let Ok(Some(entry)) = common.entry(&guard, met) {
-            if common.forget(&guard, met, &entry) == Ended::Gone {
+            if common.take_out(&guard, met, &entry) == Ended::Gone {
                 counters::add(&common.counters.evicted, 1);
             }
         }

@@ -5,7 +5,7 @@
 
 use super::{Common, counters};
 use crate::format::{Flags, RecordHead, RecordView, Shape};
-use crate::index::{Hash, Occupied};
+use crate::index::{Changed, Hash, Occupied};
 use crate::region::Purpose;
 use crate::sync::epoch::Guard;
 use crate::unit::Location;
@@ -46,13 +46,14 @@ impl Common {
         !view.is_tombstone() && view.expires_at().is_some_and(|expires| expires < before)
     }
 
-    /// Moves the record to `lane`.
+    /// Moves the record to `lane`; with `resets` it no longer counts as read.
     pub(super) fn relocate(
         &self,
         guard: &Guard,
         lane: u32,
         met: Met,
         entry: &Occupied<'_>,
+        resets: bool,
     ) -> Ended {
         let view = self.keyspace.view(guard, met.location);
         // The copy that stays behind until its wblock is struck out is an older one.
@@ -63,7 +64,8 @@ impl Common {
             over: view.over(),
             flags: view.flags().lasting() | Flags::MOVED | heir,
         };
-        let ended = self.replace(guard, lane, (met, entry), &head, view.value());
+        let swap = if resets { Occupied::move_to } else { Occupied::replace };
+        let ended = self.replace(guard, lane, (met, entry), &head, view.value(), swap);
         if ended == Ended::Gone {
             counters::add(&self.counters.moved_records, 1);
             counters::add(&self.counters.moved_bytes, u64::from(view.rblocks()) * 16);
@@ -82,7 +84,7 @@ impl Common {
                 over: view.over(),
                 flags: Flags::TOMBSTONE | grace,
             };
-            return self.replace(guard, lane, (met, entry), &head, &[]);
+            return self.replace(guard, lane, (met, entry), &head, &[], Occupied::replace);
         }
         self.forget(guard, met, entry)
     }
@@ -94,6 +96,12 @@ impl Common {
         if self.has_shadow() {
             self.keyspace.forget(view.version().max(view.over().unwrap_or_default()));
         }
+        self.take_out(guard, met, entry)
+    }
+
+    /// Takes the entry out of the index, of a record that is not on the shadow any more.
+    pub(super) fn take_out(&self, guard: &Guard, met: Met, entry: &Occupied<'_>) -> Ended {
+        let view = self.keyspace.view(guard, met.location);
         if entry.remove().is_err() {
             return Ended::Changed;
         }
@@ -103,13 +111,14 @@ impl Common {
     }
 
     /// Writes a record and lets the entry name it, if it is still as it was.
-    fn replace(
+    fn replace<'g>(
         &self,
         guard: &Guard,
         lane: u32,
-        (met, entry): (Met, &Occupied<'_>),
+        (met, entry): (Met, &Occupied<'g>),
         head: &RecordHead,
         value: &[u8],
+        swap: impl Fn(&Occupied<'g>, Location) -> Result<(), Changed>,
     ) -> Ended {
         let old = self.keyspace.view(guard, met.location);
         let shape = Shape::of(old.key().len(), value.len(), head);
@@ -119,7 +128,7 @@ impl Common {
         };
         self.keyspace.fill(&mut space, &shape, head, (old.key(), value));
         space.show();
-        if entry.replace(space.location()).is_err() {
+        if swap(entry, space.location()).is_err() {
             return Ended::Changed;
         }
         let location = space.commit();

@@ -5,6 +5,7 @@
 //! |------------|--------------------------------------------------------------------------|
 //! | `choose`   | how short of space the store is, and which wblock to empty next          |
 //! | `cleaner`  | moves the live records out of one wblock, a few at a time                |
+//! | `evict`    | where a cache is full: what goes, what stays                             |
 //! | `fate`     | what becomes of one record: moved, buried, or replaced by a tombstone    |
 //! | `sweep`    | takes the bytes of expired records back                                  |
 //! | `raid`     | the tomb raider: drops tombstones that nothing needs any more            |
@@ -28,6 +29,7 @@
 mod choose;
 mod cleaner;
 mod counters;
+mod evict;
 mod fate;
 mod raid;
 mod room;
@@ -47,6 +49,7 @@ use crate::sync::{Arc, Relaxed};
 use crate::unit::WblockId;
 use choose::{Choice, Chooser};
 use cleaner::{Cleaner, Step};
+use evict::Plan;
 use raid::Raider;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -211,9 +214,9 @@ impl Reclaimer {
         });
         // ORDERING: Relaxed. Statistics.
         common.counters.is_pressed.store(choice.is_pressed, Relaxed);
-        if let Some(wblock) = choice.wblock {
+        if let Some((wblock, plan)) = choice.next {
             common.stripes().wblock(wblock).enter(State::Emptying);
-            self.cleaner = Some(Cleaner::new(wblock));
+            self.cleaner = Some(Cleaner::new(wblock, plan));
         }
         choice
     }
@@ -226,10 +229,12 @@ impl Reclaimer {
         match cleaner.step(common, lane) {
             Step::More => Pace::Now,
             Step::Emptied { has_left } => {
+                let (plan, outcome) = (cleaner.plan(), cleaner.outcome());
+                self.chooser.note(common, plan, outcome);
                 self.cleaner = None;
                 self.gate.enter(common.stripes(), wblock, has_left);
                 counters::add(&common.counters.emptied_wblocks, 1);
-                if choice.is_pressed {
+                if choice.is_pressed || plan != Plan::Move {
                     Pace::Now
                 } else {
                     Pace::After(common.settings.defrag_sleep())
