@@ -99,6 +99,8 @@ pub struct Stripes {
     /// slower than the flusher, so that it can be -1 for a moment.
     backlog: AtomicI64,
     backlog_max: AtomicI64,
+    /// Wblocks that puts may open before a reclaimer has looked again.
+    credit: AtomicI64,
     sealed: Doorbell,
     wanted: Box<[Doorbell]>,
     now_us: NowUs,
@@ -161,6 +163,7 @@ impl Stripes {
             called_below: AtomicU64::new(0),
             backlog: AtomicI64::new(0),
             backlog_max: AtomicI64::new(i64::MAX),
+            credit: AtomicI64::new(i64::MAX),
             sealed: Doorbell::new(),
             wanted: (0..identity.reclaimers).map(|_| Doorbell::new()).collect(),
             now_us,
@@ -278,6 +281,13 @@ impl Stripes {
     pub fn set_backlog_max(&self, wblocks: u64) {
         // ORDERING: Relaxed, as in `set_watermarks`.
         self.backlog_max.store(i64::try_from(wblocks).unwrap_or(i64::MAX), Relaxed);
+    }
+
+    /// Puts may open `wblocks` more, then they wait until this is called again; `None`: any number.
+    pub fn set_credit(&self, wblocks: Option<u64>) {
+        let credit = wblocks.and_then(|wblocks| i64::try_from(wblocks).ok()).unwrap_or(i64::MAX);
+        // ORDERING: Relaxed, as in `set_watermarks`.
+        self.credit.store(credit, Relaxed);
     }
 
     /// True while puts have to wait for the shadow.
@@ -398,17 +408,27 @@ impl Stripes {
     /// is the policy of `stop_writes_avail_pct`.
     pub fn is_kept_by_policy(&self) -> bool {
         let free = self.free_wblocks();
-        free > u64::from(self.identity.kept_for_deletes) && free <= self.kept_back(Purpose::Put)
+        free > u64::from(self.identity.kept_for_deletes) && !self.may_take(Purpose::Put)
     }
 
     /// True if a wblock could be taken just now.
     pub fn may_take(&self, purpose: Purpose) -> bool {
-        // ORDERING: Relaxed. A hint: `take` decides.
-        self.free_count.load(Relaxed) > self.kept_back(purpose)
+        // ORDERING: Relaxed, both. A hint: `take` decides.
+        let has_credit = purpose != Purpose::Put || self.credit.load(Relaxed) > 0;
+        // ORDERING: as above.
+        has_credit && self.free_count.load(Relaxed) > self.kept_back(purpose)
     }
 
     /// Takes a free wblock, of `stripe` if it has one, else of the next stripe that has.
     fn take(&self, stripe: u32, purpose: Purpose) -> Option<WblockId> {
+        // ORDERING: Relaxed, both, as in `set_watermarks`.
+        if purpose == Purpose::Put && self.credit.load(Relaxed) < i64::MAX {
+            // ORDERING: as above.
+            if self.credit.fetch_sub(1, Relaxed) <= 0 {
+                self.call_reclaimers();
+                return None;
+            }
+        }
         let kept_back = self.kept_back(purpose);
         let take = |free: u64| (free > kept_back).then(|| free - 1);
         // ORDERING: Acquire, S6: the push that this claims is visible. Relaxed for the load that

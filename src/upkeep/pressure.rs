@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// Of the time, at most one part in so many goes into looks.
 const LOOK_SHARE: u32 = 100;
+/// Looks that must agree before puts are stopped.
+const LOOKS: u32 = 3;
 /// What is older than this counts little for the rate of writing.
 const RATE_MEMORY_S: f64 = 15.0;
 /// Slower than one wblock an hour is not writing.
@@ -81,7 +83,7 @@ impl Pressure {
     #[cold]
     pub fn stopped_now(&self) -> Error {
         let data_size = self.stripes.geometry().region_bytes();
-        let used = (live_bytes(&self.stripes) * 100).div_ceil(data_size);
+        let used = (used_bytes(&self.stripes) * 100).div_ceil(data_size);
         self.stopped(u8::try_from(used).unwrap_or(100))
     }
 
@@ -102,10 +104,12 @@ impl Pressure {
 
     fn look_now(&self, watch: &mut Watch) {
         let before = Instant::now();
-        let live = live_bytes(&self.stripes);
         let data_size = self.stripes.geometry().region_bytes();
         let limit_pct = self.settings.stop_writes_used_pct();
-        let stopped_at_pct = judge(live, data_size, limit_pct);
+        // A look that is interrupted sees records twice, where they were and where they were moved
+        // to: what is passed must be passed every time.
+        let look = |_| judge(used_bytes(&self.stripes), data_size, limit_pct);
+        let stopped_at_pct = (0..LOOKS).map(look).find(|pct| *pct == 0).unwrap_or_else(|| look(0));
         // ORDERING: Relaxed, as in `check_room`; U1 by the lock of `watch`.
         self.stopped_at_pct.store(stopped_at_pct, Relaxed);
         let after = Instant::now();
@@ -119,7 +123,7 @@ impl Pressure {
         Runway {
             free_wblocks,
             seconds_left: lock(&self.watch).rate.seconds_for(free_wblocks),
-            live_bytes: live_bytes(&self.stripes),
+            live_bytes: used_bytes(&self.stripes),
             dead_bytes: dead_bytes(&self.stripes),
             pin_wait_bytes: reclaim.waiting_for_pins * wblock_bytes,
             barrier_wait_bytes: reclaim.waiting_for_barrier * wblock_bytes,
@@ -142,6 +146,15 @@ fn judge(live: u64, data_size: u64, limit_pct: u8) -> u8 {
 pub(super) fn live_bytes(stripes: &Stripes) -> u64 {
     let live: u64 = stripes.wblocks().map(|(id, _)| stripes.live_rblocks(id)).sum();
     debug_assert!(live * u64::from(RBLOCK_BYTES) <= stripes.geometry().region_bytes());
+    live * u64::from(RBLOCK_BYTES)
+}
+
+/// The same without what is on its way out: records that were evicted, and can be read until their
+/// wblock is struck out.
+fn used_bytes(stripes: &Stripes) -> u64 {
+    let is_leaving = |state| matches!(state, State::Quarantined | State::Struck);
+    let used = stripes.wblocks().filter(|(_, wblock)| !is_leaving(wblock.state()));
+    let live: u64 = used.map(|(id, _)| stripes.live_rblocks(id)).sum();
     live * u64::from(RBLOCK_BYTES)
 }
 

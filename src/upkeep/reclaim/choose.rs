@@ -124,6 +124,9 @@ impl Chooser {
         }
         let evict = common.settings.evict();
         common.keyspace.set_notes_reads(evict.is_some());
+        if evict.is_none() {
+            stripes.set_credit(None);
+        }
         let wants = self.queue.is_empty() && !is_busy && (missing > 0 || evict.is_some());
         let mut has_sealed = false;
         let mut next = None;
@@ -132,6 +135,8 @@ impl Chooser {
             has_sealed = sums.has_sealed;
             if let Some(evict) = evict.filter(|_| !is_busy) {
                 next = self.evictor.choose(evict, &sums, missing > 0);
+                let stop_writes_pct = common.settings.stop_writes_used_pct();
+                stripes.set_credit(self.evictor.credit(evict, &sums, stop_writes_pct));
             }
         }
         if next.is_some() {

@@ -1,8 +1,8 @@
 //! Eviction: which wblock a cache gives up next, and which of its records stay.
 //!
 //! It works wblock by wblock, with the cleaner, in two queues: **fresh** wblocks, filled by puts,
-//! and **old** ones, filled by moves, each in the order in which they were opened. Reads set one bit
-//! in the record's index entry, if it is clear.
+//! and **old** ones, filled by moves, each in the order in which they were opened. Reads set one
+//! bit in the record's index entry, if it is clear.
 //!
 //! ```text
 //! fresh, the oldest:  read since it was put, and there is a place    moved, bit cleared
@@ -110,6 +110,16 @@ impl Evictor {
         self.cleanings += 1;
         self.owes_old = self.cleanings.is_multiple_of(FRESH_FOR_OLD) && self.asking > places;
         Some((fresh, Plan::Fresh { places }))
+    }
+
+    /// Wblocks that puts may open before the next look: up to half-way from `evict_used_pct` to
+    /// where they would be refused (`stop_writes_pct`; 0: never). Then they wait for eviction.
+    pub(super) fn credit(&self, evict: Evict, sums: &Sums, stop_writes_pct: u8) -> Option<u64> {
+        let stop = if stop_writes_pct == 0 { 100 } else { stop_writes_pct.max(evict.used_pct) };
+        let until = sums.all * (u64::from(evict.used_pct) + u64::from(stop)) / 200;
+        // Nothing can be evicted: let them be refused for what it is.
+        let is_hopeless = self.in_vain > sums.wblocks;
+        (!is_hopeless).then(|| until.saturating_sub(sums.live) / sums.room.max(1))
     }
 
     /// After a wblock was emptied.
