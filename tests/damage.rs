@@ -18,7 +18,7 @@ use brindle::format::{
     StoreKey, Superblock, WBLOCK_HEADER_BYTES, WblockHeader, WblockHome, WblockId, WblockPlace,
     scan_wblock,
 };
-use brindle::testing::{Harness, ManualClock, Prefer};
+use brindle::testing::{Clock, Harness, ManualClock, Prefer};
 use brindle::{Config, Error, Health, HugePages, LoadReport, OnDamage, PutOptions, Store};
 use rng::Rng;
 use std::collections::BTreeMap;
@@ -45,8 +45,8 @@ fn config() -> Config {
 
 fn harness() -> Harness {
     // What lies where is part of the tests: nothing is to be moved.
-    let clock = Some(Arc::new(ManualClock::new(NOW_US)));
-    Harness { clock, prefer: Prefer::Blocking, reclaims: false }
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW_US));
+    Harness { clock: Some(clock), prefer: Prefer::Blocking, reclaims: false }
 }
 
 /// A file of its own for one thread, in memory where the system has such a place: what is tested
