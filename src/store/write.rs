@@ -68,6 +68,8 @@ impl From<Error> for Refused {
 #[derive(Default)]
 pub(super) struct Patience {
     until: Option<Instant>,
+    /// It has nothing to wait for any more.
+    is_over: bool,
 }
 
 /// What the judgement of one turn says.
@@ -153,7 +155,10 @@ impl Inner {
         }
     }
 
-    /// Waits until there may be room, while reclaim or the shadow catches up (P5).
+    /// Waits until there may be room, while reclaim or the shadow catches up (P5). When there is
+    /// nothing to wait for, it says so only the second time: in between the write is tried once
+    /// more, for what it failed for may have been a reclaimer's wblock in passing, which made the
+    /// open one look kept back.
     ///
     /// # Errors
     ///
@@ -164,7 +169,11 @@ impl Inner {
         let wait = reclaim.settings.overload_wait();
         let until = *patience.until.get_or_insert_with(|| Instant::now() + wait);
         let stripes = self.keyspace.stripes();
-        match (why, reclaim.room.wait(stripes, until)) {
+        let waited = reclaim.room.wait(stripes, until);
+        if waited != RoomWait::Room && !std::mem::replace(&mut patience.is_over, true) {
+            return Ok(());
+        }
+        match (why, waited) {
             (_, RoomWait::Room) => Ok(()),
             (NoRoom::WriteCache, _) => Err(Error::Overloaded),
             (NoRoom::Space, _) if stripes.is_kept_by_policy() => {
