@@ -58,7 +58,7 @@ pub(super) struct Chooser {
 pub(super) struct Choice {
     /// To be emptied next, and how.
     pub(super) next: Option<(WblockId, Plan)>,
-    /// Free wblocks run short.
+    /// Free wblocks run short, or a cache is above its limit.
     pub(super) is_pressed: bool,
     /// Some wblock waits for the flusher: it may be worth emptying then.
     pub(super) has_sealed: bool,
@@ -154,7 +154,8 @@ impl Chooser {
                 next = Some((wblock, Plan::Move));
             }
         }
-        Choice { next, is_pressed: self.is_pressed, has_sealed }
+        let is_pressed = self.is_pressed || self.evictor.is_evicting();
+        Choice { next, is_pressed, has_sealed }
     }
 
     /// After a wblock was emptied.

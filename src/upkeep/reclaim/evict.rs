@@ -112,6 +112,11 @@ impl Evictor {
         Some((fresh, Plan::Fresh { places }))
     }
 
+    /// True while more is live than is to be.
+    pub(super) fn is_evicting(&self) -> bool {
+        self.is_evicting
+    }
+
     /// Wblocks that puts may open before the next look: up to half-way from `evict_used_pct` to
     /// where they would be refused (`stop_writes_pct`; 0: never). Then they wait for eviction.
     pub(super) fn credit(&self, evict: Evict, sums: &Sums, stop_writes_pct: u8) -> Option<u64> {
