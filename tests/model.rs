@@ -6,7 +6,15 @@
 //! barrier, or to what was written since: the model then takes over what the store says, once it
 //! has found it allowed (`tests/crash_sim.rs` looks at that more closely).
 //!
-//! A failure prints its operations, shrunk; proptest keeps the seed.
+//! Without reclaim everything is compared, counts too. With it, in stores so small that each wblock
+//! is used many times, what is live is compared as exactly; but of a dead key the store may
+//! remember that it is dead, or have forgotten it, and what was forgotten may be remembered again
+//! by the next cold start, as long as nothing was written over it. So the model keeps for each key
+//! all the states that it may be in, and each answer must be that of one of them at least: the
+//! others are struck off.
+//!
+//! A failure prints its operations, shrunk; proptest keeps the seed. The long runs print theirs,
+//! and take it from `BRINDLE_SEED`.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,10 +25,15 @@
 mod common;
 
 use brindle::format::{Rank, Shape};
-use brindle::testing::{Clock, FileIndex, Harness, ManualClock, Pump, SimDisk};
+use brindle::testing::{
+    Clock, FileIndex, Harness, ManualClock, Pace, Pump, Reclaimer, Round, SimDisk,
+};
 use brindle::{Condition, Config, DeleteOptions, Error, PutOptions, Store, Version};
 use common::{Random, WBLOCK_BYTES, config, disk};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -38,6 +51,7 @@ enum Which {
     Same,
     Above(u64),
     Clock,
+    Exactly(u64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,22 +73,66 @@ enum Life {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Put { key: u8, value: (usize, u64) },
-    PutWith { key: u8, value: (usize, u64), which: Which, when: When, life: Life },
-    Replay { key: u8 },
-    Delete { key: u8 },
-    DeleteWith { key: u8, which: Which, when: When },
-    Update { key: u8, value: Option<(usize, u64)> },
-    Get { key: u8 },
-    GetMany { keys: Vec<u8> },
-    PutMany { keys: Vec<u8>, value: (usize, u64) },
+    Put {
+        key: u8,
+        value: (usize, u64),
+    },
+    PutWith {
+        key: u8,
+        value: (usize, u64),
+        which: Which,
+        when: When,
+        life: Life,
+    },
+    Replay {
+        key: u8,
+    },
+    Delete {
+        key: u8,
+    },
+    DeleteWith {
+        key: u8,
+        which: Which,
+        when: When,
+    },
+    Update {
+        key: u8,
+        value: Option<(usize, u64)>,
+    },
+    Get {
+        key: u8,
+    },
+    GetMany {
+        keys: Vec<u8>,
+    },
+    PutMany {
+        keys: Vec<u8>,
+        value: (usize, u64),
+    },
     Scan,
     Clear,
     Flush,
-    Poll { due: bool },
-    Advance { micros: u64 },
-    Reopen { back: u64 },
-    Crash { seed: u64, back: u64 },
+    Poll {
+        due: bool,
+    },
+    /// Writes so much that wblocks are used again.
+    Churn {
+        key: u8,
+        value: (usize, u64),
+        times: u8,
+    },
+    /// Gives reclaim the time to come to rest.
+    Settle,
+    Advance {
+        micros: u64,
+    },
+    Reopen {
+        back: u64,
+    },
+    Crash {
+        seed: u64,
+        back: u64,
+    },
 }
 
 fn value() -> impl Strategy<Value = (usize, u64)> {
@@ -108,6 +166,26 @@ fn life() -> impl Strategy<Value = Life> {
         1 => Just(Life::Never),
         3 => (1..600_u64).prop_map(Life::Micros),
         1 => Just(Life::Past),
+    ]
+}
+
+/// The same, and what makes wblocks go round.
+fn recycling_op() -> impl Strategy<Value = Op> {
+    let key = || 0..KEYS;
+    let large = || (4_000..14_000_usize, any::<u64>());
+    let low = || prop_oneof![Just(Which::Below), (1..50_u64).prop_map(Which::Exactly)];
+    prop_oneof![
+        12 => op(),
+        2 => (key(), large(), 2..12_u8)
+            .prop_map(|(key, value, times)| Op::Churn { key, value, times }),
+        1 => Just(Op::Settle),
+        // Versions that lose unless the past of the key is forgotten.
+        2 => (key(), value(), low()).prop_map(|(key, value, which)| {
+            Op::PutWith { key, value, which, when: When::Always, life: Life::Default }
+        }),
+        1 => (key(), low())
+            .prop_map(|(key, which)| Op::DeleteWith { key, which, when: When::Always }),
+        2 => key().prop_map(|key| Op::Delete { key }),
     ]
 }
 
@@ -145,9 +223,23 @@ struct Entry {
     version: u64,
     value: Option<Vec<u8>>,
     expires_at: Option<u64>,
+    /// The key was once deleted with a version: its end is remembered for the grace.
+    grace: bool,
 }
 
+/// Nothing is known of a key, or this.
+type State = Option<Entry>;
+
 impl Entry {
+    fn is_live(&self, now: u64) -> bool {
+        self.value.is_some() && self.expires_at.is_none_or(|instant| now <= instant)
+    }
+
+    /// What a read gives.
+    fn seen(&self) -> (u64, Option<&[u8]>, Option<u64>) {
+        (self.version, self.value.as_deref(), self.expires_at)
+    }
+
     fn rank(&self) -> Rank<'_> {
         Rank {
             version: self.version.into(),
@@ -185,15 +277,36 @@ fn answer<T>(result: brindle::Result<T>, done: impl FnOnce(T) -> Answer) -> Answ
     }
 }
 
+/// Of what is dead, what may be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Forgets {
+    Nothing,
+    /// All but deletes with a version.
+    Plain,
+    All,
+}
+
 /// The map, by the rules of the contract.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Model {
-    entries: BTreeMap<Vec<u8>, Entry>,
+    /// What each key may be.
+    keys: BTreeMap<Vec<u8>, Vec<State>>,
+    /// Each key's dead entries that may have been forgotten, and may lie on the shadow still.
+    ghosts: BTreeMap<Vec<u8>, Vec<Entry>>,
     now: u64,
     has_shadow: bool,
+    forgets: Forgets,
+}
+
+/// Adds `state` unless it is there.
+fn add<T: PartialEq>(states: &mut Vec<T>, state: T) {
+    if !states.contains(&state) {
+        states.push(state);
+    }
 }
 
 /// A write as the model takes it.
+#[derive(Debug)]
 struct Write {
     value: Option<Vec<u8>>,
     expires_at: Option<u64>,
@@ -202,15 +315,71 @@ struct Write {
 }
 
 impl Model {
-    fn live(&self, key: &[u8]) -> Option<&Entry> {
-        let is_live = |entry: &&Entry| {
-            entry.value.is_some() && entry.expires_at.is_none_or(|instant| self.now <= instant)
-        };
-        self.entries.get(key).filter(is_live)
+    fn new(has_shadow: bool, forgets: Forgets) -> Self {
+        let keys = (0..KEYS).map(|key| (name(key), vec![None])).collect();
+        Self { keys, ghosts: BTreeMap::new(), now: START_US, has_shadow, forgets }
     }
 
-    fn write(&mut self, key: &[u8], write: Write) -> Answer {
-        let live = self.live(key);
+    /// What `key` may be by now.
+    fn states(&mut self, key: &[u8]) -> Vec<State> {
+        let states = self.aged(key, &self.keys[key].clone());
+        self.keys.insert(key.to_vec(), states.clone());
+        states
+    }
+
+    /// What `states` may have become without anybody's doing.
+    fn aged(&mut self, key: &[u8], states: &[State]) -> Vec<State> {
+        let mut aged = states.to_vec();
+        if self.forgets == Forgets::Nothing {
+            return aged;
+        }
+        for dead in states.iter().flatten().filter(|entry| !entry.is_live(self.now)) {
+            let ghosts = self.ghosts.entry(key.to_vec()).or_default();
+            add(ghosts, dead.clone());
+            let is_kept = dead.grace && self.forgets != Forgets::All;
+            if dead.value.is_some() && (dead.grace || self.has_shadow) {
+                let tombstone = Entry { value: None, expires_at: None, ..dead.clone() };
+                add(ghosts, tombstone.clone());
+                add(&mut aged, Some(tombstone));
+            }
+            if !is_kept {
+                add(&mut aged, None);
+            }
+        }
+        aged
+    }
+
+    /// What `states` may be found as by a cold start.
+    fn reloaded(&self, key: &[u8], mut states: Vec<State>) -> Vec<State> {
+        if states.contains(&None) {
+            for ghost in self.ghosts.get(key).into_iter().flatten() {
+                // What was dead for good does not come back to life, whatever the clock says.
+                if !ghost.is_live(self.now) {
+                    add(&mut states, Some(ghost.clone()));
+                }
+            }
+        }
+        states
+    }
+
+    /// The live record of `key`: the same in all states.
+    fn live(&self, key: &[u8]) -> Option<&Entry> {
+        let live = |state: &State| state.as_ref().is_some_and(|entry| entry.is_live(self.now));
+        let states = &self.keys[key];
+        assert!(states.iter().all(|state| live(state) == live(&states[0])), "{states:?}");
+        states[0].as_ref().filter(|entry| entry.is_live(self.now))
+    }
+
+    /// The only state of `key`, where nothing is ever forgotten.
+    fn only(&self, key: &[u8]) -> &State {
+        let states = &self.keys[key];
+        assert_eq!(states.len(), 1, "{states:?}");
+        &states[0]
+    }
+
+    /// What a key that is `current` answers to `write`, and what it then is if it is written.
+    fn judge(&self, current: Option<&Entry>, write: &Write) -> (Answer, Option<State>) {
+        let live = current.filter(|entry| entry.is_live(self.now));
         let was_live = live.is_some();
         let holds = match write.condition {
             Condition::Always => true,
@@ -222,45 +391,88 @@ impl Model {
             other => panic!("{other:?} is new"),
         };
         if !holds {
-            return Answer::Failed;
+            return (Answer::Failed, None);
         }
         let is_delete = write.value.is_none();
-        let current = self.entries.get(key);
+        let had_grace = current.is_some_and(|current| current.grace);
         let version = match write.version {
             Some(version) => version,
-            None if is_delete && !was_live => return Answer::Was(false),
-            None if is_delete && !self.has_shadow => {
-                self.entries.remove(key);
-                return Answer::Was(true);
+            None if is_delete && !was_live => return (Answer::Was(false), None),
+            None if is_delete && !self.has_shadow && !had_grace => {
+                return (Answer::Was(true), Some(None));
             }
             None => current.map_or(self.now, |current| self.now.max(current.version + 1)),
         };
-        let entry = Entry { version, value: write.value, expires_at: write.expires_at };
-        if let (Some(_), Some(current)) = (write.version, current)
-            && entry.rank() < current.rank()
-        {
-            return Answer::Conflict(current.version);
+        let (value, expires_at) = (write.value.clone(), write.expires_at);
+        let grace = had_grace || (is_delete && write.version.is_some());
+        let entry = Entry { version, value, expires_at, grace };
+        let answer = if is_delete { Answer::Was(was_live) } else { Answer::Version(version) };
+        if let (Some(_), Some(current)) = (write.version, current) {
+            match entry.rank().cmp(&current.rank()) {
+                Ordering::Less => return (Answer::Conflict(current.version), None),
+                Ordering::Equal => return (answer, None),
+                Ordering::Greater => {}
+            }
         }
-        self.entries.insert(key.to_vec(), entry);
-        if is_delete { Answer::Was(was_live) } else { Answer::Version(version) }
+        (answer, Some(Some(entry)))
+    }
+
+    /// Strikes off the states of `key` that would not have given `answer` to `write`, and takes
+    /// the others on. A full store may refuse whatever needs space.
+    fn write(&mut self, key: &[u8], write: &Write, answer: &Answer) {
+        let mut after = Vec::new();
+        let states = self.states(key);
+        for state in &states {
+            let (expected, written) = self.judge(state.as_ref(), write);
+            if *answer == Answer::Full && written.is_some() {
+                add(&mut after, state.clone());
+            } else if *answer == expected {
+                add(&mut after, written.unwrap_or_else(|| state.clone()));
+            }
+        }
+        let key_text = key.escape_ascii();
+        assert!(!after.is_empty(), "{key_text}: {answer:?} to {write:?} of {states:?}");
+        self.keys.insert(key.to_vec(), after);
     }
 }
 
 /// Where the store is.
 enum Place {
     Memory,
-    Pumped(SimDisk, Option<Box<Pump>>),
+    Pumped(SimDisk, Option<Box<Driven>>),
     Files(TempDir),
 }
+
+/// What the test drives.
+struct Driven {
+    pump: Pump,
+    reclaimers: Vec<Reclaimer>,
+}
+
+/// How a run treats its store.
+#[derive(Clone, Copy, Debug)]
+struct Manner {
+    forgets: Forgets,
+    /// Puts may be refused for want of space.
+    may_be_full: bool,
+    /// Of what the pump and the reclaimers do between operations.
+    seed: u64,
+}
+
+/// No reclaim: everything that was written is where it was.
+const AT_REST: Manner = Manner { forgets: Forgets::Nothing, may_be_full: true, seed: 0 };
 
 struct Bench {
     store: Option<Store>,
     place: Place,
     clock: Arc<ManualClock>,
     config: Config,
+    manner: Manner,
     model: Model,
-    /// What each key was since the last barrier, the oldest first.
-    since_barrier: BTreeMap<Vec<u8>, Vec<Option<Entry>>>,
+    /// What each key may have been since the last barrier, the oldest first.
+    since_barrier: BTreeMap<Vec<u8>, Vec<State>>,
+    random: Random,
+    freed_wblocks: u64,
 }
 
 fn name(key: u8) -> Vec<u8> {
@@ -269,33 +481,108 @@ fn name(key: u8) -> Vec<u8> {
 }
 
 impl Bench {
-    fn new(place: Place, config: Config) -> Self {
+    fn new(place: Place, config: Config, manner: Manner) -> Self {
         let clock = Arc::new(ManualClock::new(START_US));
         let has_shadow = !matches!(place, Place::Memory);
-        let model = Model { entries: BTreeMap::new(), now: START_US, has_shadow };
-        let since_barrier = BTreeMap::new();
-        let mut bench = Self { store: None, place, clock, config, model, since_barrier };
+        let model = Model::new(has_shadow, manner.forgets);
+        let config = config.stop_writes_used_pct(0).stop_writes_avail_pct(0);
+        let (since_barrier, random) = (BTreeMap::new(), Random(manner.seed));
+        let (store, freed_wblocks) = (None, 0);
+        let mut bench = Self {
+            store,
+            place,
+            clock,
+            config,
+            manner,
+            model,
+            since_barrier,
+            random,
+            freed_wblocks,
+        };
         bench.open();
         bench.settled();
         bench
     }
 
+    fn reclaims(&self) -> bool {
+        self.manner.forgets != Forgets::Nothing
+    }
+
     fn open(&mut self) {
         let clock: Arc<dyn Clock> = self.clock.clone();
-        let harness = Harness { clock: Some(clock), ..Harness::default() };
+        let harness =
+            Harness { clock: Some(clock), reclaims: self.reclaims(), ..Harness::default() };
         let config = self.config.clone();
         self.store = Some(match &mut self.place {
             Place::Memory => harness.open(config).expect("opens"),
             Place::Files(dir) => harness.open(config.shadow_dir(dir.path())).expect("opens"),
-            Place::Pumped(disk, pump) => {
-                let opened = harness.open_pumped(config, Arc::new(disk.clone()));
-                let (store, new) = opened.expect("opens");
-                *pump = Some(Box::new(new));
+            Place::Pumped(disk, driven) => {
+                let opened = harness.open_driven(config, Arc::new(disk.clone()));
+                let (store, pump, reclaimers) = opened.expect("opens");
+                *driven = Some(Box::new(Driven { pump, reclaimers }));
                 store
             }
         });
         // The shadow's floor may have moved the clock on.
         self.model.now = self.clock.precise_us();
+    }
+
+    /// What the pump and the reclaimers do while nobody looks.
+    fn drift(&mut self) {
+        if !self.reclaims() {
+            return;
+        }
+        let Place::Pumped(_, Some(driven)) = &mut self.place else { return };
+        for _ in 0..self.random.below(8) {
+            match self.random.below(6) {
+                0 => {
+                    let due = self.random.below(2) == 0;
+                    driven.pump.poll(due).expect("no faults");
+                }
+                _ => driven.reclaimers.iter_mut().for_each(|reclaimer| {
+                    reclaimer.poll();
+                }),
+            }
+        }
+    }
+
+    /// Drives the pump and the reclaimers until they have nothing to do.
+    fn work_off(&mut self) {
+        if !self.reclaims() {
+            return;
+        }
+        let Place::Pumped(_, Some(driven)) = &mut self.place else { return };
+        // In a full store it may go on for ever, with what flushes have padded.
+        let rounds = if self.manner.may_be_full { 200 } else { ROUNDS_MAX };
+        for _ in 0..rounds {
+            let mut is_idle = driven.pump.poll(true).expect("no faults") == Round::Idle;
+            for reclaimer in &mut driven.reclaimers {
+                is_idle &= reclaimer.poll() == Pace::Idle;
+            }
+            if is_idle {
+                return;
+            }
+            // The pins of other tests hold up this one.
+            std::thread::yield_now();
+        }
+        assert!(self.manner.may_be_full, "reclaim comes to no end: {:#?}", self.store().stats());
+    }
+
+    /// Calls the store; where the test drives reclaim, once more if it finds no room.
+    fn call(&mut self, mut call: impl FnMut(&Store) -> Answer) -> Answer {
+        let mut result = call(self.store());
+        if result == Answer::Full && self.reclaims() {
+            self.work_off();
+            result = call(self.store());
+        }
+        self.check_room(&result);
+        result
+    }
+
+    /// There is room for ever, unless the run is one of a full store.
+    fn check_room(&self, result: &Answer) {
+        let is_allowed = self.manner.may_be_full || *result != Answer::Full;
+        assert!(is_allowed, "no room: {:#?}", self.store().stats());
     }
 
     fn store(&self) -> &Store {
@@ -305,65 +592,63 @@ impl Bench {
     /// All that there is is durable.
     fn settled(&mut self) {
         for key in (0..KEYS).map(name) {
-            let entry = self.model.entries.get(&key).cloned();
-            self.since_barrier.insert(key, vec![entry]);
+            let states = self.model.states(&key);
+            self.since_barrier.insert(key, states);
         }
     }
 
     fn flush(&mut self) {
         match &mut self.place {
-            Place::Pumped(_, pump) => pump.as_mut().expect("open").barrier().expect("no faults"),
+            Place::Pumped(_, driven) => {
+                driven.as_mut().expect("open").pump.barrier().expect("no faults");
+            }
             Place::Memory | Place::Files(_) => self.store().flush().expect("no faults"),
         }
         self.settled();
     }
 
-    fn write(&mut self, key: &[u8], write: Write) {
-        let Write { value, expires_at, version, condition } = &write;
-        let result = match (value, version) {
-            (Some(value), version) => {
-                let mut options = PutOptions::new().condition(*condition);
-                if let Some(version) = version {
-                    options = options.version((*version).into());
-                }
-                if let Some(instant) = expires_at {
-                    options = options.expires_at(UNIX_EPOCH + Duration::from_micros(*instant));
-                }
-                let put = self.store().put_with(key, value, &options);
+    fn write(&mut self, key: &[u8], write: &Write) {
+        let Write { value, expires_at, version, condition } = write;
+        let result = if let Some(value) = value {
+            let mut options = PutOptions::new().condition(*condition);
+            if let Some(version) = version {
+                options = options.version((*version).into());
+            }
+            if let Some(instant) = expires_at {
+                options = options.expires_at(UNIX_EPOCH + Duration::from_micros(*instant));
+            }
+            self.call(|store| {
+                let put = store.put_with(key, value, &options);
                 answer(put, |version| Answer::Version(version.into()))
+            })
+        } else {
+            let mut options = DeleteOptions::new().condition(*condition);
+            if let Some(version) = version {
+                options = options.version((*version).into());
             }
-            (None, version) => {
-                let mut options = DeleteOptions::new().condition(*condition);
-                if let Some(version) = version {
-                    options = options.version((*version).into());
-                }
-                answer(self.store().delete_with(key, &options), Answer::Was)
-            }
+            self.call(|store| answer(store.delete_with(key, &options), Answer::Was))
         };
         self.expect_write(key, write, &result);
     }
 
-    /// Compares an answer with the model's; a full store may refuse whatever needs space.
-    fn expect_write(&mut self, key: &[u8], write: Write, result: &Answer) {
-        let before = self.model.entries.get(key).cloned();
-        let expected = self.model.write(key, write);
-        if *result == Answer::Full && matches!(expected, Answer::Version(_) | Answer::Was(_)) {
-            self.model.entries.remove(key);
-            self.model.entries.extend(before.map(|before| (key.to_vec(), before)));
-            return;
-        }
-        assert_eq!(*result, expected, "{}", key.escape_ascii());
-        let after = self.model.entries.get(key).cloned();
-        self.since_barrier.entry(key.to_vec()).or_default().push(after);
+    /// Compares an answer with the model's.
+    fn expect_write(&mut self, key: &[u8], write: &Write, result: &Answer) {
+        self.model.write(key, write, result);
+        let after = self.model.keys[key].clone();
+        self.since_barrier.entry(key.to_vec()).or_default().extend(after);
+    }
+
+    fn put(&mut self, key: u8, value: (usize, u64)) {
+        let (key, value) = (name(key), bytes(value));
+        let put = self.call(|store| {
+            answer(store.put(&key, &value), |version| Answer::Version(version.into()))
+        });
+        self.expect_write(&key, &plain(Some(value)), &put);
     }
 
     fn run(&mut self, op: &Op) {
         match op {
-            Op::Put { key, value } => {
-                let (key, value) = (name(*key), bytes(*value));
-                let put = answer(self.store().put(&key, &value), |at| Answer::Version(at.into()));
-                self.expect_write(&key, plain(Some(value)), &put);
-            }
+            Op::Put { key, value } => self.put(*key, *value),
             Op::PutWith { key, value, which, when, life } => {
                 let (key, value) = (name(*key), Some(bytes(*value)));
                 let (version, condition) =
@@ -373,26 +658,26 @@ impl Bench {
                     Life::Micros(micros) => Some(self.model.now + micros),
                     Life::Past => Some(self.model.now - 1),
                 };
-                self.write(&key, Write { value, expires_at, version, condition });
+                self.write(&key, &Write { value, expires_at, version, condition });
             }
             Op::Replay { key } => {
                 let key = name(*key);
-                if let Some(Entry { version, value, expires_at }) = self.model.entries.get(&key) {
-                    let (version, condition) = (Some(*version), Condition::Always);
-                    let (value, expires_at) = (value.clone(), *expires_at);
-                    self.write(&key, Write { value, expires_at, version, condition });
+                if let Some(entry) = self.model.keys[&key].iter().flatten().next() {
+                    let (version, condition) = (Some(entry.version), Condition::Always);
+                    let (value, expires_at) = (entry.value.clone(), entry.expires_at);
+                    self.write(&key, &Write { value, expires_at, version, condition });
                 }
             }
             Op::Delete { key } => {
                 let key = name(*key);
-                let deleted = answer(self.store().delete(&key), Answer::Was);
-                self.expect_write(&key, plain(None), &deleted);
+                let deleted = self.call(|store| answer(store.delete(&key), Answer::Was));
+                self.expect_write(&key, &plain(None), &deleted);
             }
             Op::DeleteWith { key, which, when } => {
                 let key = name(*key);
                 let (version, condition) =
                     (self.version(&key, *which), self.condition(&key, *when));
-                self.write(&key, Write { value: None, expires_at: None, version, condition });
+                self.write(&key, &Write { value: None, expires_at: None, version, condition });
             }
             Op::Update { key, value } => self.update(&name(*key), value.map(bytes)),
             Op::Get { key } => self.compare(&name(*key)),
@@ -409,9 +694,19 @@ impl Bench {
             Op::Clear => self.clear(),
             Op::Flush => self.flush(),
             Op::Poll { due } => {
-                if let Place::Pumped(_, pump) = &mut self.place {
-                    pump.as_mut().expect("open").poll(*due).expect("no faults");
+                if let Place::Pumped(_, driven) = &mut self.place {
+                    driven.as_mut().expect("open").pump.poll(*due).expect("no faults");
                 }
+            }
+            Op::Churn { key, value: (count, seed), times } => {
+                for turn in 0..*times {
+                    self.put((key + turn) % KEYS, (*count, seed ^ u64::from(turn)));
+                    self.drift();
+                }
+            }
+            Op::Settle => {
+                std::thread::sleep(SWEEP_INTERVAL * 2);
+                self.work_off();
             }
             Op::Advance { micros } => self.turn_to(self.model.now + micros),
             Op::Reopen { back } => self.reopen(*back),
@@ -426,65 +721,81 @@ impl Bench {
 
     fn update(&mut self, key: &[u8], value: Option<Vec<u8>>) {
         let expected = self.model.live(key).and_then(|entry| entry.value.clone());
-        let updated = self.store().update(key, |old| {
-            assert_eq!(old, expected.as_deref());
-            value.clone()
+        let (is_put, was_live) = (value.is_some(), expected.is_some());
+        let result = self.call(|store| {
+            let updated = store.update(key, |old| {
+                assert_eq!(old, expected.as_deref());
+                value.clone()
+            });
+            answer(updated, |version| match version {
+                Some(version) => Answer::Version(version.into()),
+                None if is_put => Answer::Nothing,
+                None => Answer::Was(was_live),
+            })
         });
-        let is_put = value.is_some();
-        let was_live = expected.is_some();
-        let result = answer(updated, |version| match version {
-            Some(version) => Answer::Version(version.into()),
-            None if is_put => Answer::Nothing,
-            None => Answer::Was(was_live),
-        });
-        self.expect_write(key, plain(value), &result);
+        self.expect_write(key, &plain(value), &result);
     }
 
     fn put_many(&mut self, keys: &[u8], value: (usize, u64)) {
-        let pairs: Vec<_> = keys.iter().map(|key| (name(*key), bytes(value))).collect();
-        let result = self.store().put_many(pairs.clone());
-        let (versions, done) = match result {
-            Ok(versions) => (Some(versions), pairs.len()),
-            Err(Error::Batch { done, source }) => {
-                assert!(matches!(*source, Error::OutOfSpace), "{source}");
-                (None, done)
+        let mut pairs: Vec<_> = keys.iter().map(|key| (name(*key), bytes(value))).collect();
+        let mut is_stuck = false;
+        while !pairs.is_empty() {
+            let (versions, done) = match self.store().put_many(pairs.clone()) {
+                Ok(versions) => (Some(versions), pairs.len()),
+                Err(Error::Batch { done, source }) => {
+                    assert!(matches!(*source, Error::OutOfSpace), "{source}");
+                    (None, done)
+                }
+                Err(other) => panic!("{other}"),
+            };
+            for (at, (key, value)) in pairs.drain(..done).enumerate() {
+                let write = plain(Some(value));
+                if let Some(versions) = &versions {
+                    self.expect_write(&key, &write, &Answer::Version(versions[at].into()));
+                } else {
+                    // A put without a version passes whatever is there.
+                    let states = self.model.states(&key);
+                    let mut after = Vec::new();
+                    for state in &states {
+                        let (_, written) = self.model.judge(state.as_ref(), &write);
+                        add(&mut after, written.expect("is done"));
+                    }
+                    self.model.keys.insert(key.clone(), after.clone());
+                    self.since_barrier.entry(key).or_default().extend(after);
+                }
             }
-            Err(other) => panic!("{other}"),
-        };
-        for (at, (key, value)) in pairs.into_iter().take(done).enumerate() {
-            let expected = self.model.write(&key, plain(Some(value)));
-            if let Some(versions) = &versions {
-                assert_eq!(Answer::Version(versions[at].into()), expected);
+            if !pairs.is_empty() && (is_stuck || !self.reclaims()) {
+                self.check_room(&Answer::Full);
+                return;
             }
-            let after = self.model.entries.get(&key).cloned();
-            self.since_barrier.entry(key).or_default().push(after);
+            is_stuck = done == 0;
+            self.work_off();
         }
     }
 
     fn clear(&mut self) {
-        match self.store().clear() {
-            Ok(()) | Err(Error::OutOfSpace) => {}
-            Err(other) => panic!("{other}"),
-        }
+        self.call(|store| answer(store.clear(), |()| Answer::Nothing));
         for key in (0..KEYS).map(name) {
             if !self.store().contains_key(&key) && self.model.live(&key).is_some() {
-                self.model.write(&key, plain(None));
-                let after = self.model.entries.get(&key).cloned();
-                self.since_barrier.entry(key).or_default().push(after);
+                self.expect_write(&key, &plain(None), &Answer::Was(true));
             }
         }
     }
 
     fn reopen(&mut self, back: u64) {
-        if let Place::Pumped(_, pump) = &mut self.place {
-            pump.as_mut().expect("open").barrier().expect("no faults");
+        self.count_freed();
+        if let Place::Pumped(_, driven) = &mut self.place {
+            driven.as_mut().expect("open").pump.barrier().expect("no faults");
         }
         self.store.take().expect("open").close().expect("closes");
-        if let Place::Pumped(_, pump) = &mut self.place {
-            pump.take().expect("open").close();
+        if let Place::Pumped(_, driven) = &mut self.place {
+            driven.take().expect("open").pump.close();
         }
         if !self.model.has_shadow {
-            self.model.entries.clear();
+            self.model = Model { now: self.model.now, ..Model::new(false, self.manner.forgets) };
+        }
+        for key in (0..KEYS).map(name) {
+            self.model.states(&key);
         }
         // The wall clock steps back; the floor of the shadow is where it was.
         let before = self.model.now;
@@ -492,29 +803,52 @@ impl Bench {
         self.open();
         assert!(!self.model.has_shadow || self.model.now >= before, "the floor does not hold");
         assert_eq!(self.store().stats().load.was_clean, self.model.has_shadow);
+        for key in (0..KEYS).map(name) {
+            let states = self.model.states(&key);
+            let states = self.model.reloaded(&key, states);
+            self.model.keys.insert(key, states);
+        }
         self.settled();
         self.compare_all();
     }
 
     fn crash(&mut self, seed: u64, back: u64) {
-        let Place::Pumped(disk, pump) = &mut self.place else { return };
+        if !matches!(self.place, Place::Pumped(..)) {
+            return;
+        }
+        self.count_freed();
+        let since = std::mem::take(&mut self.since_barrier);
+        let since: Vec<_> = since
+            .into_iter()
+            .map(|(key, was)| {
+                let was = self.model.aged(&key, &was);
+                (key, was)
+            })
+            .collect();
+        let Place::Pumped(disk, driven) = &mut self.place else { return };
         *disk = disk.crash(Random(seed).below(1 << 40));
-        *pump = None;
+        *driven = None;
         self.store = None;
         // The floor after a crash is that of the last open at least, not of the last moment.
         let before = self.model.now;
         self.turn_to(before - back.min(before - START_US));
         self.open();
         let now = self.model.now;
-        for (key, was) in &self.since_barrier {
-            let found = self.store().get(key);
+        for (key, was) in since {
+            let found = self.store().get(&key);
             let found = found.map(|record| (record.to_vec(), u64::from(record.version())));
-            let stands = was.iter().rev().find(|entry| read_at(now, entry.as_ref()) == found);
-            let Some(stands) = stands else { panic!("{} is {found:?}", key.escape_ascii()) };
-            self.model.entries.remove(key);
-            self.model.entries.extend(stands.clone().map(|entry| (key.clone(), entry)));
+            let mut stands: Vec<State> = Vec::new();
+            for state in self.model.reloaded(&key, was) {
+                if read_at(now, state.as_ref()) == found {
+                    add(&mut stands, state);
+                }
+            }
+            assert!(!stands.is_empty(), "{} is {found:?}", key.escape_ascii());
+            self.model.keys.insert(key, stands);
         }
-        self.learn_tombstones();
+        if !self.reclaims() {
+            self.learn_tombstones();
+        }
         self.settled();
         self.compare_all();
     }
@@ -522,38 +856,37 @@ impl Bench {
     /// After a crash: which dead entry of a dead key survived shows only in what the store counts,
     /// so each dead key is deleted at a version above all of them.
     fn learn_tombstones(&mut self) {
-        let top = self.model.entries.values().map(|entry| entry.version).max().unwrap_or(0);
-        let versions = self.since_barrier.values().flatten().flatten().map(|entry| entry.version);
-        let top = versions.max().unwrap_or(0).max(top) + 1;
+        let known = self.model.keys.values().flatten().flatten();
+        let top = known.map(|entry| entry.version).max().unwrap_or(0) + 1;
         for key in (0..KEYS).map(name) {
-            if self.model.live(&key).is_some() {
+            let states = &self.model.keys[&key];
+            if let Some(live) = self.model.live(&key) {
+                let live = live.clone();
+                assert!(states.iter().flatten().all(|other| other.seen() == live.seen()));
                 continue;
             }
-            let options = DeleteOptions::new().version(top.into());
-            match self.store().delete_with(&key, &options) {
-                Ok(_) => {
-                    let entry = Entry { version: top, value: None, expires_at: None };
-                    self.model.entries.insert(key, entry);
-                }
-                Err(other) => panic!("{other}"),
-            }
+            let (version, condition) = (Some(top), Condition::Always);
+            self.write(&key, &Write { value: None, expires_at: None, version, condition });
         }
         self.flush();
     }
 
     fn version(&self, key: &[u8], which: Which) -> Option<u64> {
-        let current = self.model.entries.get(key).map_or(self.model.now, |entry| entry.version);
+        let known = self.model.keys[key].iter().flatten().map(|entry| entry.version).max();
+        let current = known.unwrap_or(self.model.now);
         match which {
             Which::None => None,
-            Which::Below => Some(current - 1),
+            Which::Below => Some(current.saturating_sub(1)),
             Which::Same => Some(current),
             Which::Above(more) => Some(current + more),
             Which::Clock => Some(self.model.now),
+            Which::Exactly(version) => Some(version),
         }
     }
 
     fn condition(&self, key: &[u8], when: When) -> Condition {
-        let current = self.model.entries.get(key).map_or(0, |entry| entry.version);
+        let known = self.model.keys[key].iter().flatten().map(|entry| entry.version).max();
+        let current = known.unwrap_or(0);
         match when {
             When::Always => Condition::Always,
             When::IfAbsent => Condition::IfAbsent,
@@ -563,20 +896,21 @@ impl Bench {
         }
     }
 
-    fn compare(&self, key: &[u8]) {
+    fn compare(&mut self, key: &[u8]) {
+        self.model.states(key);
         let record = self.store().get(key);
         let found = record.as_ref().map(|record| {
             let since = |instant: std::time::SystemTime| {
                 instant.duration_since(UNIX_EPOCH).expect("after 1970").as_micros()
             };
             let expires_at = record.expires_at().map(|at| u64::try_from(since(at)).unwrap());
-            Entry { version: record.version().into(), value: Some(record.to_vec()), expires_at }
+            (record.version().into(), Some(record.value()), expires_at)
         });
-        assert_eq!(found.as_ref(), self.model.live(key), "{}", key.escape_ascii());
+        assert_eq!(found, self.model.live(key).map(Entry::seen), "{}", key.escape_ascii());
         assert_eq!(self.store().contains_key(key), found.is_some());
     }
 
-    fn compare_all(&self) {
+    fn compare_all(&mut self) {
         let mut scanned = BTreeMap::new();
         for record in self.store().scan() {
             let before = scanned.insert(record.key().to_vec(), record.to_vec());
@@ -588,7 +922,24 @@ impl Bench {
             assert_eq!(scanned.remove(&key), live, "{} by scan", key.escape_ascii());
         }
         assert!(scanned.is_empty(), "never put: {scanned:?}");
-        let entries = self.model.entries.iter();
+        let stats = self.store().stats();
+        let wblocks = stats.wblocks;
+        let all = wblocks.free + wblocks.open + wblocks.sealed + wblocks.used;
+        let all = all + wblocks.defrag + wblocks.emptying + wblocks.quarantined;
+        assert_eq!(all * u64::from(stats.wblock_bytes), stats.data_size_bytes);
+        assert_eq!(stats.load.damaged(), 0);
+        let has_threads = !matches!(self.place, Place::Pumped(..));
+        if !self.reclaims() {
+            self.compare_counts();
+        } else if !has_threads {
+            self.audit();
+        }
+    }
+
+    /// Where nothing happens by itself.
+    fn compare_counts(&self) {
+        let entries = self.model.keys.keys();
+        let entries = entries.filter_map(|key| self.model.only(key).as_ref().map(|at| (key, at)));
         let (values, tombstones): (Vec<_>, Vec<_>) =
             entries.clone().partition(|(_, entry)| entry.value.is_some());
         let stats = self.store().stats();
@@ -596,17 +947,47 @@ impl Bench {
         assert_eq!(counted, (values.len() as u64, tombstones.len() as u64, values.len()));
         let live_bytes: u64 = entries.map(|(key, entry)| entry.stored_bytes(key)).sum();
         assert_eq!(stats.live_bytes, live_bytes, "of {values:?} and {tombstones:?}");
-        let wblocks = stats.wblocks;
-        let all = wblocks.free + wblocks.open + wblocks.sealed + wblocks.used;
-        assert_eq!(all * u64::from(stats.wblock_bytes), stats.data_size_bytes);
-        assert_eq!(wblocks.free, stats.free_wblocks);
-        assert_eq!(stats.load.damaged(), 0);
+        assert_eq!(stats.wblocks.free, stats.free_wblocks);
+    }
+
+    /// Counts, and sees that what is counted may be.
+    fn audit(&mut self) {
+        let audit = self.store().audit();
+        assert!(audit.mismatches.is_empty(), "{audit:?}");
+        let keys: Vec<_> = (0..KEYS).map(name).collect();
+        let states: Vec<_> = keys.iter().map(|key| self.model.states(key)).collect();
+        let count = |may_be: &dyn Fn(&State) -> bool| {
+            let all = states.iter().filter(|of_key| of_key.iter().all(may_be)).count() as u64;
+            let any = states.iter().filter(|of_key| of_key.iter().any(may_be)).count() as u64;
+            all..=any
+        };
+        let is_value = |state: &State| state.as_ref().is_some_and(|entry| entry.value.is_some());
+        let is_tombstone =
+            |state: &State| state.as_ref().is_some_and(|entry| entry.value.is_none());
+        assert!(count(&is_value).contains(&audit.records), "{audit:?} of {states:?}");
+        assert!(count(&is_tombstone).contains(&audit.tombstones), "{audit:?} of {states:?}");
+    }
+
+    fn count_freed(&mut self) {
+        self.freed_wblocks += self.store().stats().reclaim.freed_wblocks;
+    }
+
+    /// Compares all that there is, and once more after a restart.
+    fn finish(mut self) -> u64 {
+        self.compare_all();
+        self.audit();
+        self.count_freed();
+        if self.model.has_shadow {
+            self.reopen(0);
+            self.audit();
+        }
+        self.freed_wblocks
     }
 }
 
 /// Value and version, if a read at `now` sees it.
 fn read_at(now: u64, entry: Option<&Entry>) -> Option<(Vec<u8>, u64)> {
-    let entry = entry.filter(|entry| entry.expires_at.is_none_or(|instant| now <= instant))?;
+    let entry = entry.filter(|entry| entry.is_live(now))?;
     entry.value.clone().map(|value| (value, entry.version))
 }
 
@@ -618,15 +999,13 @@ fn bytes((count, seed): (usize, u64)) -> Vec<u8> {
     Random(seed).bytes(count)
 }
 
-fn check(place: Place, config: Config, ops: &[Op]) {
-    let mut bench = Bench::new(place, config);
+fn check(place: Place, config: Config, manner: Manner, ops: &[Op]) -> u64 {
+    let mut bench = Bench::new(place, config, manner);
     for op in ops {
         bench.run(op);
+        bench.drift();
     }
-    bench.compare_all();
-    if bench.model.has_shadow {
-        bench.reopen(0);
-    }
+    bench.finish()
 }
 
 fn cases(count: u32) -> ProptestConfig {
@@ -637,25 +1016,52 @@ fn ops(most: usize) -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op(), 1..most)
 }
 
-/// Enough for all that a run writes: nothing is reclaimed yet.
+fn recycling_ops(most: usize) -> impl Strategy<Value = Vec<Op>> {
+    prop::collection::vec(recycling_op(), 1..most)
+}
+
+/// What may be forgotten, and the seed of what goes on between the operations.
+fn manner() -> impl Strategy<Value = Manner> {
+    (any::<bool>(), any::<u64>()).prop_map(|(has_grace, seed)| {
+        let forgets = if has_grace { Forgets::Plain } else { Forgets::All };
+        Manner { forgets, may_be_full: false, seed }
+    })
+}
+
+/// Enough for all that a run writes.
 const ROOMY: u32 = 40;
+/// So often that a run sees many sweeps.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(1);
+/// Turns of the pump and the reclaimers in which they must come to rest.
+const ROUNDS_MAX: u32 = 20_000;
+
+/// A store in which reclaim is always at work.
+fn recycling(stripes: u32, wblocks: u32, manner: Manner) -> Config {
+    let grace = if manner.forgets == Forgets::All { 0 } else { 600 };
+    config(stripes, wblocks)
+        .sweep_interval(SWEEP_INTERVAL)
+        .defrag_sleep(Duration::ZERO)
+        .tombstone_grace(Duration::from_secs(grace))
+        .overload_wait(Duration::from_secs(10))
+}
 
 proptest! {
     #![proptest_config(cases(120))]
 
     #[test]
     fn a_store_in_memory_agrees_with_a_map(stripes in 1..=3_u32, ops in ops(150)) {
-        check(Place::Memory, config(stripes, ROOMY), &ops);
+        check(Place::Memory, config(stripes, ROOMY), AT_REST, &ops);
     }
 
     #[test]
     fn a_store_on_a_simulated_disk_agrees_with_a_map(stripes in 1..=3_u32, ops in ops(120)) {
-        check(Place::Pumped(disk(stripes, ROOMY), None), config(stripes, ROOMY), &ops);
+        let place = Place::Pumped(disk(stripes, ROOMY), None);
+        check(place, config(stripes, ROOMY), AT_REST, &ops);
     }
 
     #[test]
     fn a_full_store_in_memory_agrees_with_a_map(ops in ops(150)) {
-        check(Place::Memory, config(1, 2), &ops);
+        check(Place::Memory, config(1, 2), AT_REST, &ops);
     }
 
     #[test]
@@ -665,7 +1071,7 @@ proptest! {
             .into_iter()
             .filter(|op| !matches!(op, Op::Crash { .. } | Op::Reopen { .. }))
             .collect();
-        check(Place::Pumped(disk(1, 3), None), config(1, 3), &ops);
+        check(Place::Pumped(disk(1, 3), None), config(1, 3), AT_REST, &ops);
     }
 }
 
@@ -675,20 +1081,124 @@ proptest! {
     #[test]
     fn a_store_on_files_agrees_with_a_map(stripes in 1..=3_u32, ops in ops(120)) {
         let dir = tempfile::tempdir().expect("a directory");
-        check(Place::Files(dir), config(stripes, ROOMY).flush_max_ms(3), &ops);
+        check(Place::Files(dir), config(stripes, ROOMY).flush_max_ms(3), AT_REST, &ops);
+    }
+
+    #[test]
+    fn a_recycled_store_on_files_agrees_with_a_map(
+        wblocks in 8..=16_u32,
+        manner in manner(),
+        ops in recycling_ops(150),
+    ) {
+        let dir = tempfile::tempdir().expect("a directory");
+        check(Place::Files(dir), recycling(1, wblocks, manner).flush_max_ms(3), manner, &ops);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(40))]
+
+    #[test]
+    fn a_recycled_store_in_memory_agrees_with_a_map(
+        stripes in 1..=2_u32,
+        wblocks in 8..=16_u32,
+        manner in manner(),
+        ops in recycling_ops(200),
+    ) {
+        check(Place::Memory, recycling(stripes, wblocks / stripes, manner), manner, &ops);
+    }
+
+    #[test]
+    fn a_recycled_store_on_a_simulated_disk_agrees_with_a_map(
+        stripes in 1..=2_u32,
+        wblocks in 8..=16_u32,
+        manner in manner(),
+        ops in recycling_ops(200),
+    ) {
+        let wblocks = wblocks.max(6 * stripes) / stripes;
+        let place = Place::Pumped(disk(stripes, wblocks), None);
+        check(place, recycling(stripes, wblocks, manner), manner, &ops);
+    }
+
+    #[test]
+    fn a_full_store_agrees_with_a_map_while_space_comes_back(
+        is_in_memory in any::<bool>(),
+        wblocks in 4..=5_u32,
+        manner in manner(),
+        ops in recycling_ops(100),
+    ) {
+        let manner = Manner { may_be_full: true, ..manner };
+        let place = if is_in_memory {
+            Place::Memory
+        } else {
+            Place::Pumped(disk(1, wblocks), None)
+        };
+        let config = recycling(1, wblocks, manner).overload_wait(Duration::from_millis(5));
+        check(place, config, manner, &ops);
+    }
+}
+
+/// `BRINDLE_SEED`, or one of the clock's.
+fn seed() -> u64 {
+    let given = std::env::var("BRINDLE_SEED").ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| UNIX_EPOCH.elapsed().expect("after 1970").subsec_nanos().into())
+}
+
+/// Says the seed of a run that fails.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "says how to repeat it")]
+            {
+                eprintln!("BRINDLE_SEED={} repeats it", self.0);
+            }
+        }
+    }
+}
+
+/// Runs `count` operations on a store of `WBLOCKS`; each wblock is to be used several times.
+fn long_run(count: usize, place: impl Fn(u32) -> Place) {
+    const WBLOCKS: u32 = 10;
+    let Seed(seed) = &Seed(seed());
+    for forgets in [Forgets::Plain, Forgets::All] {
+        let manner = Manner { forgets, may_be_full: false, seed: *seed };
+        let bytes = Random(*seed).bytes(32);
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
+        let mut next = || recycling_op().new_tree(&mut runner).expect("an operation").current();
+        let ops: Vec<_> = (0..count).map(|_| next()).collect();
+        let freed = check(place(WBLOCKS), recycling(1, WBLOCKS, manner), manner, &ops);
+        assert!(freed > 5 * u64::from(WBLOCKS), "only {freed} wblocks were used again");
     }
 }
 
 #[test]
+fn a_long_run_in_memory_agrees_with_a_map() {
+    long_run(2_000, |_| Place::Memory);
+}
+
+#[test]
+fn a_long_run_on_a_simulated_disk_agrees_with_a_map() {
+    long_run(1_000, |wblocks| Place::Pumped(disk(1, wblocks), None));
+}
+
+#[test]
+fn a_long_run_on_files_agrees_with_a_map() {
+    long_run(1_000, |_| Place::Files(tempfile::tempdir().expect("a directory")));
+}
+
+#[test]
 fn a_wblock_that_is_filled_to_the_byte_is_loaded_to_the_byte() {
-    let mut bench = Bench::new(Place::Pumped(disk(1, ROOMY), None), config(1, ROOMY));
+    let mut bench = Bench::new(Place::Pumped(disk(1, ROOMY), None), config(1, ROOMY), AT_REST);
     let room = WBLOCK_BYTES as usize - 128;
     for (turn, cut) in [0, 16, 32, 4_096, 8_192].into_iter().enumerate() {
         let key = name(u8::try_from(turn).unwrap());
         let value =
             Random(turn as u64).bytes(room - brindle::RECORD_HEADER_BYTES_MAX - key.len() - cut);
         let put = answer(bench.store().put(&key, &value), |at| Answer::Version(at.into()));
-        bench.expect_write(&key, plain(Some(value)), &put);
+        bench.expect_write(&key, &plain(Some(value)), &put);
         if turn % 2 == 0 {
             bench.flush();
         }
@@ -696,5 +1206,54 @@ fn a_wblock_that_is_filled_to_the_byte_is_loaded_to_the_byte() {
     bench.reopen(0);
     if let Place::Pumped(disk, _) = &bench.place {
         assert!(disk.image(FileIndex(0)).iter().any(|byte| *byte != 0));
+    }
+}
+
+#[test]
+fn what_is_put_below_a_forgotten_delete_stays_whatever_the_shadow_still_holds() {
+    let crash = Op::Crash { seed: 1, back: 0 };
+    for (end, delete_at) in
+        [(crash, None), (Op::Reopen { back: 0 }, Some(101)), (Op::Reopen { back: 0 }, None)]
+    {
+        let manner = Manner { forgets: Forgets::All, may_be_full: false, seed: 1 };
+        let place = Place::Pumped(disk(1, 12), None);
+        let mut bench = Bench::new(place, recycling(1, 12, manner), manner);
+        let key = name(0);
+        let write = |value: Option<&[u8]>, version| Write {
+            value: value.map(<[u8]>::to_vec),
+            expires_at: None,
+            version,
+            condition: Condition::Always,
+        };
+        // A wblock full of others, as often as asked.
+        let fill = |bench: &mut Bench, times: u64| {
+            for seed in 0..times {
+                (1..KEYS).for_each(|other| bench.put(other, (12_500, seed)));
+            }
+        };
+        bench.write(&key, &write(Some(b"old"), Some(100)));
+        fill(&mut bench, 2);
+        bench.write(&key, &write(None, delete_at));
+        assert_eq!(bench.store().stats().tombstones, 1);
+        // The first sweep frees the wblock of the old value, the next drops the tombstone.
+        (0..4).for_each(|_| bench.run(&Op::Settle));
+        assert_eq!(bench.store().stats().tombstones, 0, "nothing older is left");
+        bench.write(&key, &write(Some(b"low"), Some(5)));
+        assert_eq!(bench.store().get(&key).expect("accepted").version(), 5.into());
+        bench.flush();
+        bench.run(&end);
+        assert_eq!(&*bench.store().get(&key).expect("stays"), b"low");
+        // Moved, and replaced below what was forgotten.
+        fill(&mut bench, 12);
+        bench.run(&Op::Settle);
+        bench.write(&key, &write(Some(b"next"), Some(6)));
+        bench.flush();
+        bench.run(&end);
+        assert_eq!(&*bench.store().get(&key).expect("stays"), b"next");
+        bench.run(&Op::Delete { key: 0 });
+        bench.flush();
+        bench.run(&end);
+        assert!(bench.store().get(&key).is_none());
+        bench.finish();
     }
 }
