@@ -18,19 +18,17 @@
 )]
 
 mod common;
+#[path = "common/oracle.rs"]
+mod oracle;
 
 use brindle::testing::{Clock, FileIndex, Harness, ManualClock, Pump, SimConfig, SimDisk};
 use brindle::{Condition, Config, DeleteOptions, Error, PutOptions, Rejected, Store, Version};
 use common::{Random, config, disk};
-use std::collections::BTreeMap;
+use oracle::{Contents, Life, Log, contents};
 use std::sync::Arc;
 
 /// Where the clock starts: microseconds since 1970.
 const START_US: u64 = 1_700_000_000_000_000;
-
-/// What is to see of a key: value and version; `None`: dead.
-type Seen = Option<(Vec<u8>, Version)>;
-type Contents = BTreeMap<Vec<u8>, (Vec<u8>, Version)>;
 
 /// The shape of a run.
 #[derive(Clone, Copy, Debug)]
@@ -58,95 +56,8 @@ const SHAPE: Shape = Shape {
     lazy_sync: false,
 };
 
-/// One write that was acknowledged.
-#[derive(Clone, Debug)]
-struct Write {
-    /// Events of the disk before it.
-    event: usize,
-    seen: Seen,
-}
-
-/// What was written to a disk since it had no past, and what of it is known to be durable.
-#[derive(Debug)]
-struct Log {
-    /// Each key's writes, the oldest first; the number in the run stands beside each.
-    keys: BTreeMap<Vec<u8>, Vec<(usize, Write)>>,
-    writes: usize,
-    /// Writes that a barrier covers, and the events when it had completed.
-    barriers: Vec<(usize, usize)>,
-}
-
-impl Log {
-    /// Of a disk on which `contents` are durable.
-    fn new(contents: &Contents, shape: &Shape) -> Self {
-        let mut log = Self { keys: BTreeMap::new(), writes: 0, barriers: Vec::new() };
-        for key in (0..shape.keys).map(name) {
-            log.note(&key, 0, contents.get(&key).cloned());
-        }
-        log.barriers.push((log.writes, 0));
-        log
-    }
-
-    fn note(&mut self, key: &[u8], event: usize, seen: Seen) {
-        let number = self.writes;
-        self.writes += 1;
-        self.keys.entry(key.to_vec()).or_default().push((number, Write { event, seen }));
-    }
-
-    /// Forgets what was written behind what `contents` show: it was lost with the process.
-    fn lose_behind(&mut self, contents: &Contents) {
-        for (key, writes) in &mut self.keys {
-            let seen = contents.get(key).cloned();
-            let stands = writes.iter().rposition(|(_, write)| write.seen == seen);
-            writes.truncate(1 + stands.unwrap_or_else(|| panic!("{key:?} reads as {seen:?}")));
-        }
-    }
-
-    /// What `key` may read as after a crash at `point`, the oldest first.
-    fn allowed(&self, key: &[u8], point: usize) -> Vec<&Seen> {
-        let durable =
-            self.barriers.iter().filter(|(_, done)| *done <= point).map(|(upto, _)| *upto);
-        let durable = durable.max().unwrap_or(0);
-        let writes = &self.keys[key];
-        let floor = writes.iter().rposition(|(number, _)| *number < durable).unwrap_or(0);
-        let rest = writes[floor + 1..].iter().filter(|(_, write)| write.event <= point);
-        writes[floor..=floor].iter().chain(rest).map(|(_, write)| &write.seen).collect()
-    }
-
-    /// Every key as the oracle has it, or what is wrong.
-    fn check(&self, contents: &Contents, point: usize) -> Result<(), String> {
-        if let Some(key) = contents.keys().find(|key| !self.keys.contains_key(*key)) {
-            return Err(format!("{} was never put", key.escape_ascii()));
-        }
-        let short = |seen: &Seen| seen.as_ref().map(|(value, at)| (value.len(), u64::from(*at)));
-        for key in self.keys.keys() {
-            let seen = contents.get(key).cloned();
-            let allowed = self.allowed(key, point);
-            if !allowed.contains(&&seen) {
-                let allowed: Vec<_> = allowed.into_iter().map(short).collect();
-                let (key, seen) = (key.escape_ascii(), short(&seen));
-                return Err(format!("{key} reads as {seen:?}, not one of {allowed:?}"));
-            }
-        }
-        Ok(())
-    }
-}
-
 fn name(key: u64) -> Vec<u8> {
     format!("key-{key}").into_bytes()
-}
-
-/// All that is there, by scan, and the same by get.
-fn contents(store: &Store) -> Contents {
-    let mut contents = Contents::new();
-    for record in store.scan() {
-        let seen = (record.to_vec(), record.version());
-        let got = store.get(record.key()).expect("a scanned record can be got");
-        assert_eq!((got.to_vec(), got.version()), seen);
-        assert!(contents.insert(record.key().to_vec(), seen).is_none(), "scanned twice");
-    }
-    assert_eq!(store.len(), contents.len());
-    contents
 }
 
 /// A store under test, its pump and its log.
@@ -178,13 +89,9 @@ impl Run {
             .disable_odsync(shape.lazy_sync)
             .flush_max_ms(1000 * random.below(2))
             .flush_size(4096 << random.below(5));
-        let log = Log::new(&Contents::new(), &shape);
+        let log = Log::new((0..shape.keys).map(name), &Contents::new());
         let (store, pump) = open(&disk, &config, START_US);
         Self { shape, config, disk, store, pump, log, random, time_us: START_US }
-    }
-
-    fn note(&mut self, key: &[u8], seen: Seen) {
-        self.log.note(key, self.disk.crash_points(), seen);
     }
 
     /// One call of the store or the pump.
@@ -250,7 +157,10 @@ impl Run {
 
     fn wrote(&mut self, key: &[u8], result: brindle::Result<Version>, value: Option<Vec<u8>>) {
         match result {
-            Ok(version) => self.note(key, value.map(|value| (value, version))),
+            Ok(version) => {
+                let seen = value.map(|value| Life { value, version, expires_us: None });
+                self.log.note(key, self.disk.crash_points(), seen);
+            }
             Err(Error::VersionConflict { .. } | Error::OutOfSpace) => {}
             Err(other) => panic!("{other:?}"),
         }
@@ -271,9 +181,10 @@ impl Run {
     }
 
     fn barrier(&mut self) {
-        let covered = self.log.writes;
+        let covered = self.log.writes();
         self.pump.barrier().expect("no faults");
-        self.log.barriers.push((covered, self.disk.crash_points()));
+        self.log.note_barrier(covered, self.disk.crash_points());
+        assert_eq!(contents(&self.store), self.log.current(self.time_us));
     }
 
     /// Ends the process, in order or not, and starts it anew on the same disk; no power is cut.
@@ -294,21 +205,19 @@ impl Run {
         } else {
             drop(pump);
         }
+        let closed = self.disk.crash_points();
         (self.store, self.pump) = open(&self.disk, &self.config, self.time_us);
         let contents = contents(&self.store);
-        if is_clean {
-            assert!(self.store.stats().load.was_clean);
-            self.log.check(&contents, usize::MAX).expect("closed in order");
-        }
-        self.log.lose_behind(&contents);
+        assert!(!is_clean || self.store.stats().load.was_clean);
+        self.log.check(&contents, closed, self.time_us).expect("ended without a power cut");
         // Opening syncs every member: what a cold start has read is durable.
-        self.log.barriers.push((self.log.writes, self.disk.crash_points()));
+        self.log.reopened(&contents, (closed, self.disk.crash_points()), self.time_us);
         assert_eq!(self.store.stats().load.damaged(), 0);
     }
 
     /// The next generation: `disk`, on which a store finds `contents`.
     fn rebase(&mut self, disk: SimDisk, contents: &Contents) {
-        self.log = Log::new(contents, &self.shape);
+        self.log = Log::new((0..self.shape.keys).map(name), contents);
         self.disk = disk;
         (self.store, self.pump) = open(&self.disk, &self.config, self.time_us);
     }
@@ -326,7 +235,8 @@ fn check_crash(run: &Run, point: usize, seed: u64) -> Result<Crashed, String> {
     let disk = run.disk.crash_at(point, seed);
     let (store, pump) = open(&disk, &run.config, run.time_us);
     let found = contents(&store);
-    run.log.check(&found, point)?;
+    run.log.check(&found, point, run.time_us)?;
+    assert_eq!(store.len(), found.len(), "nothing here expires");
     let stats = store.stats();
     if stats.load.damaged() > 0 {
         return Err(format!("torn writes were taken for damage: {:?}", stats.load.rejected));
@@ -446,7 +356,7 @@ fn settled(seed: u64) -> (Run, SimDisk, Contents) {
     run.barrier();
     let disk = run.disk.crash(0);
     let found = contents(&open(&disk, &run.config, run.time_us).0);
-    run.log.check(&found, usize::MAX).expect("a barrier");
+    run.log.check(&found, usize::MAX, run.time_us).expect("a barrier");
     let disk = run.disk.crash(0);
     (run, disk, found)
 }
@@ -483,16 +393,15 @@ fn a_flipped_bit_harms_one_record_at_most_and_is_counted() {
             let (store, _pump) = open(&flipped, &run.config, run.time_us);
             let (found, rejected) = (contents(&store), store.stats().load.rejected);
             let differs = |key: &&Vec<u8>| found.get(*key) != whole.get(*key);
-            let differing: Vec<_> = run.log.keys.keys().filter(differs).collect();
+            let differing: Vec<_> = run.log.keys().filter(differs).collect();
             assert!(differing.len() <= 1, "{replay}: {differing:?}, {rejected:?}");
-            assert!(found.keys().all(|key| run.log.keys.contains_key(key)), "{replay}");
+            assert!(found.keys().all(|key| run.log.has_key(key)), "{replay}");
             counted += u32::from(rejected != Rejected::default());
             let Some(key) = differing.first() else { continue };
             harmed += 1;
             assert_ne!(rejected, Rejected::default(), "{replay}: unnoticed");
             let seen = found.get(*key).cloned();
-            let writes = &run.log.keys[*key];
-            let was_written = writes.iter().any(|(_, write)| write.seen == seen);
+            let was_written = run.log.was_written(key, seen.as_ref());
             assert!(was_written || seen.is_none(), "{replay}: reads as {seen:?}");
             // Rot, with the key known: absent, and nothing older in its place.
             assert!(rejected.lost_values == 0 || seen.is_none(), "{replay}: an older copy");
@@ -521,9 +430,7 @@ fn any_number_of_flipped_bits_neither_panics_nor_reads_what_was_never_put() {
             // Both superblock copies can be hit: then it is refused.
             let Ok((store, _pump)) = opened else { continue };
             for (key, seen) in contents(&store) {
-                let writes = run.log.keys.get(&key).expect("a key that was put");
-                let was_written =
-                    writes.iter().any(|(_, write)| write.seen.as_ref() == Some(&seen));
+                let was_written = run.log.has_key(&key) && run.log.was_written(&key, Some(&seen));
                 assert!(was_written, "BRINDLE_SEED={seed} BRINDLE_CRASH_STATES=1: turn {turn}");
             }
         }
