@@ -17,7 +17,14 @@ fn stripes(wblocks: u32) -> Arc<Stripes> {
     let geometry = Geometry { wblock_bytes: 256, stripes: 1, wblocks_per_stripe: wblocks };
     let store_id = StoreId([7; 16]);
     let store_key = StoreKey::of(&store_id);
-    let identity = Identity { store_id, store_key, kept_back: 0, has_shadow: true };
+    let identity = Identity {
+        store_id,
+        store_key,
+        kept_for_moves: 0,
+        kept_for_deletes: 0,
+        reclaimers: 0,
+        has_shadow: true,
+    };
     let now_us = NowUs(Box::new(|| 0));
     let stripes = Stripes::new(Region::model(geometry), identity, Sequence(1), now_us);
     for wblock in 0..wblocks {
@@ -29,7 +36,7 @@ fn stripes(wblocks: u32) -> Arc<Stripes> {
 /// Puts a record of `rblocks` rblocks, each filled with `mark`.
 fn put(stripes: &Stripes, rblocks: u32, mark: u8) -> Option<Location> {
     let guard = epoch::pin();
-    let mut space = stripes.reserve(&guard, 0, rblocks, Purpose::Put)?;
+    let mut space = stripes.reserve(&guard, 0, rblocks, Purpose::Put).ok()?;
     space.fill(8, &vec![mark; (rblocks * RBLOCK_BYTES - 8) as usize]);
     // Readers may be led to it from here on; the flusher waits for the commit (S7).
     space.show();

@@ -53,9 +53,10 @@ use super::reservation::Reservation;
 use super::wblock::{State, Wblock};
 use crate::format::{CommitWord, StoreId, StoreKey};
 use crate::sync::epoch::Guard;
-use crate::sync::{AcqRel, Acquire, AtomicI64, AtomicU64, CachePadded, Doorbell, Relaxed, Release};
+use crate::sync::{
+    AcqRel, Acquire, ArrayQueue, AtomicI64, AtomicU64, CachePadded, Doorbell, Relaxed, Release,
+};
 use crate::unit::{Geometry, Sequence, WBLOCK_HEADER_RBLOCKS, WblockId};
-use crossbeam_queue::ArrayQueue;
 
 /// Who asks for space: each may use what is kept back from those before it, so that a full store
 /// can always be emptied.

@@ -16,8 +16,8 @@ mod files;
 mod flusher;
 #[cfg(not(loom))]
 pub mod io;
-#[cfg(not(loom))]
 mod requests;
+#[cfg(not(loom))]
 mod service;
 #[cfg(not(loom))]
 mod set;
@@ -27,8 +27,8 @@ mod tickets;
 pub use files::{Created, complete};
 #[cfg(not(loom))]
 pub use flusher::{Flusher, Layout, Round};
-#[cfg(not(loom))]
 pub use requests::Requests;
+#[cfg(not(loom))]
 pub use service::{Pump, Service, Work};
 #[cfg(not(loom))]
 pub use set::{ShadowSet, Standing, Survey, member_bytes, open, random, survey};

@@ -10,7 +10,9 @@
 
 use super::tickets::Tickets;
 use crate::region::{Barriers, Stripes};
-use crate::sync::{Acquire, Arc, AtomicU64, Mutex, Relaxed, Release, lock};
+#[cfg(not(loom))]
+use crate::sync::Release;
+use crate::sync::{Acquire, Arc, AtomicU64, Mutex, Relaxed, lock};
 use crate::unit::WblockId;
 
 /// Requests of the reclaimers to the flusher and its pump.
@@ -36,7 +38,7 @@ impl Requests {
     }
 
     /// The headers that are to be struck out. Only the flusher calls this.
-    pub(super) fn take_strikes(&self) -> Vec<WblockId> {
+    pub fn take_strikes(&self) -> Vec<WblockId> {
         std::mem::take(&mut *lock(&self.strikes))
     }
 
@@ -57,6 +59,7 @@ impl Requests {
     }
 
     /// The floor that is asked for and not yet durable.
+    #[cfg(not(loom))]
     pub(super) fn wanted_floor(&self) -> Option<u64> {
         // ORDERING: Relaxed, as in `raise_floor`; nobody but the pump stores the other.
         let wanted = self.wanted_floor_us.load(Relaxed);
@@ -64,6 +67,7 @@ impl Requests {
     }
 
     /// Every superblock says `floor_us`, durably.
+    #[cfg(not(loom))]
     pub(super) fn set_floor(&self, floor_us: u64) {
         // ORDERING: Release, Q2: the superblocks are durable before.
         self.floor_us.store(floor_us, Release);

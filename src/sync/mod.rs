@@ -46,8 +46,14 @@ pub mod epoch;
 pub mod fork;
 #[cfg(not(loom))]
 pub mod memory;
+#[cfg(loom)]
+mod queue_model;
 
+#[cfg(not(loom))]
+pub use crossbeam_queue::ArrayQueue;
 pub use doorbell::Doorbell;
+#[cfg(loom)]
+pub use queue_model::ArrayQueue;
 
 /// A value alone on its cache lines: two lines, for the pair that prefetchers fetch together.
 #[derive(Debug, Default)]
