@@ -29,6 +29,23 @@ index_growth|src/index/segment.rs|self.successors.load(Acquire)|self.successors.
 index_growth|src/index/segment.rs|.compare_exchange(ptr::null_mut(), new, Release, Acquire)|.compare_exchange(ptr::null_mut(), new, crate::sync::Relaxed, Acquire)
 index_retire|src/index/directory.rs|.slot(x).load(Acquire)|.slot(x).load(crate::sync::Relaxed)
 index_retire|src/index/directory.rs|slot.store(child.as_ptr(), Release)|slot.store(child.as_ptr(), crate::sync::Relaxed)
+reclaim|src/sync/epoch/passage.rs|flag.store(true, Release)|flag.store(true, crate::sync::Relaxed)
+reclaim|src/sync/epoch/passage.rs|self.0.load(Acquire)|self.0.load(crate::sync::Relaxed)
+reclaim|src/region/gate.rs|Stage::Leaving(passage) if passage.is_over())|Stage::Leaving(_))
+reclaim|src/region/gate.rs|if barriers.is_durable(ticket) {|if true {
+reclaim|src/region/gate.rs|matches!(inside.stage, Stage::Striking) && is_struck|matches!(inside.stage, Stage::Striking)
+reclaim|src/region/wblock.rs|self.dead_rblocks.fetch_add(rblocks, Release)|self.dead_rblocks.fetch_add(rblocks, Relaxed)
+reclaim|src/region/wblock.rs|self.dead_rblocks.load(Acquire)|self.dead_rblocks.load(Relaxed)
+reclaim|src/shadow/tickets.rs|self.requested.fetch_add(1, AcqRel)|self.requested.fetch_add(1, crate::sync::Relaxed)
+reclaim|src/shadow/tickets.rs|self.requested.load(Acquire)|self.requested.load(crate::sync::Relaxed)
+reclaim|src/region/reservation.rs|CommitWord::new(key, Sequence(0), self.rblocks, false)|CommitWord::new(key, self.word.sequence(key), self.rblocks, false)
+reclaim|src/region/reservation.rs|self.stripes.pad(wblock, rblock, self.rblocks, Padding::Filler);|let _ = (wblock, rblock);
+reclaim|src/index/entry.rs|.compare_exchange(from.0, to.0, Release, Relaxed)|.compare_exchange(from.0, to.0, Relaxed, Relaxed)
+reclaim|src/index/entry.rs|match self.0.compare_exchange(from.0, to.0, Release, Relaxed) {|match Ok::<u64, u64>(self.0.swap(to.0, Release)).map(drop) {
+reclaim|src/index/forgotten.rs|fence(Acquire);|
+reclaim|src/region/stripe.rs|let free = self.free_count.fetch_update(Acquire, Relaxed, take);|let seen = self.free_count.load(Acquire);\n        let free = match take(seen) {\n            Some(_) => Ok(self.free_count.fetch_sub(1, Acquire)),\n            None => Err(seen),\n        };
+reclaim|src/region/stripe.rs|let pushed = self.free(self.geometry().home_stripe(wblock)).push(wblock);|self.free_count.fetch_add(1, Release);\n        let pushed = self.free(self.geometry().home_stripe(wblock)).push(wblock);\n        self.free_count.fetch_sub(1, Release);
+reclaim|src/region/stripe.rs|self.wblock(fresh).begin(sequence, seen.opened(), State::Open);|self.wblock(fresh).begin(sequence, None, State::Open);
 TABLE
 }
 

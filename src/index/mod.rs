@@ -10,6 +10,7 @@
 //! - `segment`: search, and why there are no duplicates, no tentative entries and no missed ones.
 //! - `growth`: freeze, rebuild or split, publish.
 //! - `directory`: the hint from hash to segment; retirement.
+//! - `forgotten`: the versions of what was removed too soon.
 //! - `pool`: memory. `scan`: all entries in order. `api`: the calls.
 //!
 //! Source: extendible hashing (Fagin, Nievergelt, Pippenger, Strong, 1979) with linear-size steps
@@ -19,6 +20,7 @@
 mod api;
 mod directory;
 mod entry;
+mod forgotten;
 mod growth;
 mod pool;
 mod scan;
@@ -28,6 +30,7 @@ mod tests;
 
 pub use api::{Index, IndexFull, Occupied, Place, Vacant};
 pub use entry::{Changed, Hash};
+pub use forgotten::Forgotten;
 pub use growth::Records;
 #[cfg(loom)]
 pub use scan::SlotRef;

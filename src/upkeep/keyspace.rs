@@ -16,12 +16,12 @@ use crate::format::{
     Checks, CommitWord, RECORD_HEADER_BYTES, RecordHead, RecordView, Seed, Shape, encode_head,
     precedence,
 };
-use crate::index::{Changed, Hash, Index, IndexFull, Occupied, Place, Records, Vacant};
+use crate::index::{
+    Changed, Forgotten, Hash, Index, IndexFull, Occupied, Place, Records, Vacant,
+};
 use crate::region::{Reservation, Stripes};
 use crate::sync::epoch::Guard;
-use crate::sync::{
-    Acquire, Arc, AtomicBool, AtomicI64, AtomicU64, CachePadded, Relaxed, Release, fence, prefetch,
-};
+use crate::sync::{Arc, AtomicBool, AtomicI64, CachePadded, Relaxed, prefetch};
 use crate::unit::{Location, RBLOCK_BYTES, Version};
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
@@ -42,9 +42,9 @@ pub struct Keyspace {
     index: Index,
     hash_seed: u64,
     counts: Box<[CachePadded<Counts>]>,
-    /// The highest version of a record that was taken out of the index while its bytes are still
-    /// on the shadow: 0 if there was none.
-    forgotten: AtomicU64,
+    /// Versions of records that were taken out of the index while their bytes are still on the
+    /// shadow.
+    forgotten: Forgotten,
     /// Reads are noted in the index, for eviction.
     notes_reads: AtomicBool,
     ghost: OnceLock<Ghost>,
@@ -94,7 +94,7 @@ impl Keyspace {
             index,
             hash_seed,
             counts,
-            forgotten: AtomicU64::new(0),
+            forgotten: Forgotten::new(),
             notes_reads: AtomicBool::new(false),
             ghost: OnceLock::new(),
         }
@@ -294,20 +294,13 @@ impl Keyspace {
 
     /// Before an entry is removed whose record, of `version`, stays on the shadow for a while.
     pub fn forget(&self, version: Version) {
-        // ORDERING: Release, with the removal behind it: who finds the key absent because of it,
-        // and then looks through the fence of `forgotten`, sees the version.
-        self.forgotten.fetch_max(version.into(), Release);
+        self.forgotten.note(version);
     }
 
     /// For a put that found no entry of its key: nothing above this version was forgotten.
     #[inline]
     pub fn forgotten(&self) -> Option<Version> {
-        // ORDERING: Acquire. Slots of removed keys are only peeked at (`index::entry`); the fence
-        // makes of such a look an edge from the removal, which was a Release.
-        fence(Acquire);
-        // ORDERING: Relaxed, behind the fence.
-        let version = self.forgotten.load(Relaxed);
-        (version > 0).then(|| version.into())
+        self.forgotten.bound()
     }
 
     /// Asks for the lines of the record at `location` behind its first, up to `bytes` from its
