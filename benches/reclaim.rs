@@ -9,7 +9,7 @@
 //!   beside a store that reclaims nothing: the machine's own hiccups. The least of several runs of
 //!   each percentile.
 //!
-//! `BRINDLE_BENCH_MIB=4096` for a store of 4 GiB; 512 MiB is the default. `BRINDLE_BENCH_ONLY=75`
+//! `BRINDLE_BENCH_MIB=4096` for a store of 4 GiB; 512 MiB, in smaller wblocks, is the default. `BRINDLE_BENCH_ONLY=75`
 //! runs one share. `BRINDLE_BENCH_SHADOW=dir` with a shadow in `dir`.
 
 #![expect(clippy::expect_used, reason = "a bench ends at the first thing that goes wrong")]
@@ -31,6 +31,8 @@ use std::time::{Duration, Instant};
 
 const VALUE_BYTES_MIN: u64 = 100;
 const VALUE_BYTES_MAX: u64 = 4_096;
+/// Wblocks of the store, up to 4 GiB: how many there are matters more than how large they are.
+const WBLOCKS: u64 = 512;
 /// How often the store's size is written before the measured pass.
 const PASSES: u64 = 5;
 /// Open-loop runs, and how long each takes.
@@ -89,6 +91,8 @@ impl Load {
         let keys = bytes * live_pct / 100 / mean;
         let mut config = Config::new()
             .data_size(bytes)
+            .wblock_size((bytes / WBLOCKS).next_power_of_two().clamp(64 << 10, 8 << 20))
+            .stop_writes_avail_pct(1)
             .expected_records(keys)
             .stop_writes_used_pct(0)
             .overload_wait(Duration::from_secs(10));

@@ -14,6 +14,7 @@ mod memory;
 mod open_word;
 mod reservation;
 mod stripe;
+mod supply;
 mod wblock;
 
 pub use cut::Cut;
@@ -23,4 +24,4 @@ pub use mapping::{HUGE_PAGE_BYTES, Mapping};
 pub use memory::Region;
 pub use reservation::Reservation;
 pub use stripe::{Identity, NoRoom, NowUs, Purpose, Stripes};
-pub use wblock::{State, Wblock};
+pub use wblock::{Filling, State, Wblock};

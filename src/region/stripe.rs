@@ -11,8 +11,9 @@
 //! ```
 //! A stripe starts, and stays on a full store, in the crossed state, which any thread may leave.
 //!
-//! A **lane** is such a write position: each stripe has one for puts and deletes, each reclaimer
-//! one for what it moves, so that old records are not mixed with new ones.
+//! A **lane** is such a write position: each stripe has one for puts and deletes and one for puts of
+//! keys that are overwritten often, each reclaimer one for what it moves: records that will die at
+//! about one time lie together.
 //!
 //! Invariants
 //! - S1  Reservations of one life of a wblock are disjoint and lie within it: positions handed out
@@ -50,13 +51,12 @@
 use super::memory::Region;
 use super::open_word::OpenWord;
 use super::reservation::Reservation;
-use super::wblock::{State, Wblock};
+use super::supply::Supply;
+use super::wblock::{Filling, State, Wblock};
 use crate::format::{CommitWord, StoreId, StoreKey};
 use crate::sync::epoch::Guard;
-use crate::sync::{
-    AcqRel, Acquire, ArrayQueue, AtomicI64, AtomicU64, CachePadded, Doorbell, Relaxed, Release,
-};
-use crate::unit::{Geometry, Sequence, WBLOCK_HEADER_RBLOCKS, WblockId};
+use crate::sync::{AcqRel, Acquire, AtomicU64, CachePadded, Doorbell, Relaxed, Release};
+use crate::unit::{Geometry, Location, Sequence, WBLOCK_HEADER_RBLOCKS, WblockId};
 
 /// Who asks for space: each may use what is kept back from those before it, so that a full store
 /// can always be emptied.
@@ -79,29 +79,17 @@ pub enum NoRoom {
     WriteCache,
 }
 
-/// The wblocks of the region that are free, by home stripe.
-type FreeQueue = ArrayQueue<WblockId>;
-
 /// The region with its wblocks and stripes: reserve, fill, commit.
 #[derive(Debug)]
 pub struct Stripes {
     region: Region,
     wblocks: Box<[Wblock]>,
     lanes: Box<[CachePadded<AtomicU64>]>,
-    free: Box<[CachePadded<FreeQueue>]>,
+    pub(super) supply: Supply,
     identity: Identity,
-    free_count: CachePadded<AtomicU64>,
     next_sequence: CachePadded<AtomicU64>,
     sequence_limit: AtomicU64,
-    /// Wblocks that puts leave alone, and the count of free ones at which reclaim is called.
-    kept_from_puts: AtomicU64,
-    called_below: AtomicU64,
-    /// Sealed and not durable, in wblocks; and how many may be before puts wait. A sealer may be
-    /// slower than the flusher, so that it can be -1 for a moment.
-    backlog: AtomicI64,
-    backlog_max: AtomicI64,
-    /// Wblocks that puts may open before a reclaimer has looked again.
-    credit: AtomicI64,
+    hot_age: AtomicU64,
     sealed: Doorbell,
     wanted: Box<[Doorbell]>,
     now_us: NowUs,
@@ -150,21 +138,15 @@ impl Stripes {
     ) -> Self {
         let geometry = region.geometry();
         let lane = || CachePadded(AtomicU64::new(OpenWord::NEVER.0));
-        let queue = || CachePadded(ArrayQueue::new(geometry.wblocks_per_stripe as usize));
         Self {
             wblocks: (0..geometry.wblocks()).map(|_| Wblock::new()).collect(),
-            lanes: (0..geometry.stripes + identity.reclaimers).map(|_| lane()).collect(),
-            free: (0..geometry.stripes).map(|_| queue()).collect(),
+            lanes: (0..2 * geometry.stripes + identity.reclaimers).map(|_| lane()).collect(),
+            supply: Supply::new(geometry, identity.kept_for_deletes),
             region,
             identity,
-            free_count: CachePadded(AtomicU64::new(0)),
             next_sequence: CachePadded(AtomicU64::new(first_sequence.0)),
             sequence_limit: AtomicU64::new(u64::MAX),
-            kept_from_puts: AtomicU64::new(identity.kept_for_deletes.into()),
-            called_below: AtomicU64::new(0),
-            backlog: AtomicI64::new(0),
-            backlog_max: AtomicI64::new(i64::MAX),
-            credit: AtomicI64::new(i64::MAX),
+            hot_age: AtomicU64::new(0),
             sealed: Doorbell::new(),
             wanted: (0..identity.reclaimers).map(|_| Doorbell::new()).collect(),
             now_us,
@@ -217,9 +199,44 @@ impl Stripes {
         (self.now_us)()
     }
 
-    /// Lanes: one for each stripe's puts, then one for each reclaimer's moves.
+    /// Lanes: one for each stripe's puts and deletes, then one for each reclaimer's moves, then one
+    /// for each stripe's puts of keys that are overwritten soon.
     pub fn lanes(&self) -> u32 {
-        self.geometry().stripes + self.identity.reclaimers
+        2 * self.geometry().stripes + self.identity.reclaimers
+    }
+
+    /// The lane of `stripe` for a put over the record at `old`: one that was itself put lately is
+    /// likely to be followed by another soon. So what dies soon lies together, and wblocks of it
+    /// empty themselves.
+    ///
+    /// Source: Q. Wang et al., "Separating data via block invalidation time inference for write
+    /// amplification reduction in log-structured storage" (`SepBIT`), FAST 2022.
+    #[inline]
+    pub fn lane_for_put(&self, stripe: u32, old: Option<Location>) -> u32 {
+        // ORDERING: Relaxed. Policy, as for the supply.
+        let hot_age = self.hot_age.load(Relaxed);
+        let is_hot = hot_age > 0
+            && old.is_some_and(|old| {
+                let sequence = self.wblock(self.geometry().wblock(old)).sequence();
+                self.next_sequence().0.saturating_sub(sequence.0) < hot_age
+            });
+        if is_hot { self.geometry().stripes + self.identity.reclaimers + stripe } else { stripe }
+    }
+
+    /// Puts over records younger than this go to the hot lanes; 0: none do. Unit: wblocks opened
+    /// since.
+    pub fn set_hot_age(&self, wblocks: u64) {
+        // ORDERING: Relaxed, as in `lane_for_put`.
+        self.hot_age.store(wblocks, Relaxed);
+    }
+
+    /// What is in the wblocks of a lane.
+    fn kind_of_lane(&self, lane: u32) -> Filling {
+        match lane.checked_sub(self.geometry().stripes) {
+            None => Filling::Puts,
+            Some(reclaimer) if reclaimer < self.identity.reclaimers => Filling::Moves,
+            Some(_) => Filling::HotPuts,
+        }
     }
 
     /// The lane of reclaimer `number`.
@@ -233,28 +250,8 @@ impl Stripes {
         &self.lanes[lane as usize]
     }
 
-    #[expect(clippy::indexing_slicing, reason = "below the geometry's count by the remainder")]
-    fn free(&self, stripe: u32) -> &FreeQueue {
-        &self.free[(stripe % self.geometry().stripes) as usize]
-    }
-
     pub(super) fn end(&self) -> u64 {
         u64::from(self.geometry().wblock_rblocks())
-    }
-
-    /// Puts `wblock` on the free queue of its home stripe. The caller owns it: nothing names it.
-    pub fn release(&self, wblock: WblockId) {
-        self.wblock(wblock).enter(State::Free);
-        let pushed = self.free(self.geometry().home_stripe(wblock)).push(wblock);
-        assert!(pushed.is_ok(), "a wblock was released twice");
-        // ORDERING: Release, S6: the push is before it.
-        self.free_count.fetch_add(1, Release);
-    }
-
-    /// Wblocks on the free queues.
-    pub fn free_wblocks(&self) -> u64 {
-        // ORDERING: Relaxed. A figure for statistics.
-        self.free_count.load(Relaxed)
     }
 
     /// Refuses sequences from `limit` on: the shadow has not promised them yet.
@@ -267,41 +264,6 @@ impl Stripes {
     pub fn next_sequence(&self) -> Sequence {
         // ORDERING: Relaxed. Callers want a bound, and open wblocks are found by other means.
         Sequence(self.next_sequence.load(Relaxed))
-    }
-
-    /// Puts leave `kept` wblocks alone; reclaim is called when fewer than `called_below` are free.
-    pub fn set_watermarks(&self, kept: u64, called_below: u64) {
-        let kept = kept.max(self.identity.kept_for_deletes.into());
-        // ORDERING: Relaxed, both. Policy: that it is heeded a moment later harms nobody.
-        self.kept_from_puts.store(kept, Relaxed);
-        // ORDERING: Relaxed, as above.
-        self.called_below.store(called_below, Relaxed);
-    }
-
-    /// Puts wait while more wblocks than this are sealed and not durable.
-    pub fn set_backlog_max(&self, wblocks: u64) {
-        // ORDERING: Relaxed, as in `set_watermarks`.
-        self.backlog_max.store(i64::try_from(wblocks).unwrap_or(i64::MAX), Relaxed);
-    }
-
-    /// Puts may open `wblocks` more, then they wait until this is called again; `None`: any number.
-    pub fn set_credit(&self, wblocks: Option<u64>) {
-        let credit = wblocks.and_then(|wblocks| i64::try_from(wblocks).ok()).unwrap_or(i64::MAX);
-        // ORDERING: Relaxed, as in `set_watermarks`.
-        self.credit.store(credit, Relaxed);
-    }
-
-    /// True while puts have to wait for the shadow.
-    pub fn is_backlogged(&self) -> bool {
-        // ORDERING: Relaxed, both, as in `set_watermarks`.
-        self.backlog.load(Relaxed) > self.backlog_max.load(Relaxed)
-    }
-
-    /// A sealed wblock is durable as a whole. Only the flusher calls this.
-    pub fn flushed(&self, wblock: WblockId) {
-        self.wblock(wblock).enter(State::Used);
-        // ORDERING: Relaxed, as in `set_watermarks`.
-        self.backlog.fetch_sub(1, Relaxed);
     }
 
     /// True if an open word names `wblock`: it is open, or full and not replaced yet.
@@ -387,78 +349,6 @@ impl Stripes {
         swapped.is_ok()
     }
 
-    #[inline]
-    fn kept_back(&self, purpose: Purpose) -> u64 {
-        match purpose {
-            // ORDERING: Relaxed, as in `set_watermarks`.
-            Purpose::Put => self.kept_from_puts.load(Relaxed),
-            Purpose::Delete => u64::from(self.identity.kept_for_moves),
-            Purpose::Move => 0,
-        }
-    }
-
-    /// True if others have begun to use the wblocks that are kept back from puts: what is open may
-    /// be one of them, and puts that filled it would leave no space to those.
-    #[inline]
-    fn is_kept_back(&self, purpose: Purpose) -> bool {
-        // ORDERING: Relaxed. Puts stop soon enough; a line that is written once a wblock.
-        purpose == Purpose::Put && self.free_count.load(Relaxed) < self.kept_back(purpose)
-    }
-
-    /// True if puts are refused wblocks that are free, and not needed for deletes and moves: that
-    /// is the policy of `stop_writes_avail_pct`.
-    pub fn is_kept_by_policy(&self) -> bool {
-        let free = self.free_wblocks();
-        free > u64::from(self.identity.kept_for_deletes) && !self.may_take(Purpose::Put)
-    }
-
-    /// True if a wblock could be taken just now.
-    pub fn may_take(&self, purpose: Purpose) -> bool {
-        // ORDERING: Relaxed, both. A hint: `take` decides.
-        let has_credit = purpose != Purpose::Put || self.credit.load(Relaxed) > 0;
-        // ORDERING: as above.
-        has_credit && self.free_count.load(Relaxed) > self.kept_back(purpose)
-    }
-
-    /// Takes a free wblock, of `stripe` if it has one, else of the next stripe that has.
-    fn take(&self, stripe: u32, purpose: Purpose) -> Option<WblockId> {
-        // ORDERING: Relaxed, both, as in `set_watermarks`.
-        if purpose == Purpose::Put && self.credit.load(Relaxed) < i64::MAX {
-            // ORDERING: as above.
-            if self.credit.fetch_sub(1, Relaxed) <= 0 {
-                self.call_reclaimers();
-                return None;
-            }
-        }
-        let kept_back = self.kept_back(purpose);
-        let take = |free: u64| (free > kept_back).then(|| free - 1);
-        // ORDERING: Acquire, S6: the push that this claims is visible. Relaxed for the load that
-        // finds too few.
-        let free = self.free_count.fetch_update(Acquire, Relaxed, take);
-        // ORDERING: Relaxed, as in `set_watermarks`.
-        if free.is_err() || free.is_ok_and(|free| free <= self.called_below.load(Relaxed)) {
-            self.call_reclaimers();
-        }
-        free.ok()?;
-        loop {
-            // One is there for us (S6), though others may move ahead of us between the queues.
-            let stripes = self.geometry().stripes;
-            let found = (0..stripes).find_map(|step| self.free(stripe + step).pop());
-            if found.is_some() {
-                return found;
-            }
-        }
-    }
-
-    /// The stripe whose free wblocks a lane takes first.
-    fn stripe_of_lane(&self, lane: u32) -> u32 {
-        let stripes = self.geometry().stripes;
-        match lane.checked_sub(stripes) {
-            None => lane,
-            Some(reclaimer) => reclaimer * stripes / self.identity.reclaimers.max(1),
-        }
-    }
-
     /// Replaces the crossed word `seen` by a fresh wblock.
     fn install(&self, lane: u32, seen: OpenWord, purpose: Purpose) -> Result<(), NoRoom> {
         let fresh = self.take(self.stripe_of_lane(lane), purpose).ok_or(NoRoom::Space)?;
@@ -470,9 +360,7 @@ impl Stripes {
             return Err(NoRoom::Space);
         }
         self.wblock(fresh).begin(sequence, seen.opened(), State::Open);
-        if lane >= self.geometry().stripes {
-            self.wblock(fresh).set_moved();
-        }
+        self.wblock(fresh).set_filling(self.kind_of_lane(lane));
         self.write_header(fresh, sequence);
         let open = self.open(lane);
         let opened = OpenWord::new(fresh, u64::from(WBLOCK_HEADER_RBLOCKS));
@@ -500,7 +388,7 @@ impl Stripes {
             if self.identity.has_shadow {
                 self.wblock(wblock).seal();
                 // ORDERING: Relaxed, as in `set_watermarks`.
-                self.backlog.fetch_add(1, Relaxed);
+                self.supply.backlog.fetch_add(1, Relaxed);
                 self.sealed.ring();
             } else {
                 self.wblock(wblock).enter(State::Used);

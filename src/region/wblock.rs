@@ -25,7 +25,7 @@
 //!   lowers it, and it is raised only by who has walked the wblock to its end, which takes that
 //!   every record in it is committed: the walk has met them all.
 
-use crate::sync::{Acquire, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release};
+use crate::sync::{Acquire, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release};
 use crate::unit::{Sequence, WblockId};
 
 /// Where a wblock is in its life.
@@ -53,6 +53,18 @@ pub enum State {
     Damaged = 8,
 }
 
+/// What a wblock is filled with: the lane that it is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Filling {
+    /// Puts and deletes.
+    Puts = 0,
+    /// Records that are moved.
+    Moves = 1,
+    /// Puts of keys that were put lately.
+    HotPuts = 2,
+}
+
 /// One wblock of the table. A cache line of its own, so that counting the dead of one does not
 /// slow the others.
 #[derive(Debug)]
@@ -63,7 +75,7 @@ pub struct Wblock {
     dead_rblocks: AtomicU32,
     tail_rblocks: AtomicU32,
     state: AtomicU8,
-    is_moved: AtomicBool,
+    filling: AtomicU8,
     soonest_expiry: AtomicU64,
 }
 
@@ -79,7 +91,7 @@ impl Wblock {
             dead_rblocks: AtomicU32::new(0),
             tail_rblocks: AtomicU32::new(0),
             state: AtomicU8::new(State::Free as u8),
-            is_moved: AtomicBool::new(false),
+            filling: AtomicU8::new(Filling::Puts as u8),
             soonest_expiry: AtomicU64::new(u64::MAX),
         }
     }
@@ -96,23 +108,27 @@ impl Wblock {
         // ORDERING: Relaxed, as above.
         self.tail_rblocks.store(0, Relaxed);
         // ORDERING: Relaxed, as above.
-        self.is_moved.store(false, Relaxed);
+        self.filling.store(Filling::Puts as u8, Relaxed);
         // ORDERING: Relaxed, as above.
         self.soonest_expiry.store(u64::MAX, Relaxed);
         // ORDERING: Relaxed, as above.
         self.state.store(state as u8, Relaxed);
     }
 
-    /// It is filled with records that are moved.
-    pub fn set_moved(&self) {
+    /// What it is filled with.
+    pub fn set_filling(&self, filling: Filling) {
         // ORDERING: Relaxed, as in `begin`, which it goes with.
-        self.is_moved.store(true, Relaxed);
+        self.filling.store(filling as u8, Relaxed);
     }
 
-    /// True if it is filled with records that were moved.
-    pub fn is_moved(&self) -> bool {
+    /// What it is filled with. What was loaded counts as put.
+    pub fn filling(&self) -> Filling {
         // ORDERING: Relaxed, as for `sequence`.
-        self.is_moved.load(Relaxed)
+        match self.filling.load(Relaxed) {
+            1 => Filling::Moves,
+            2 => Filling::HotPuts,
+            _ => Filling::Puts,
+        }
     }
 
     /// The sequence of the present life.

@@ -247,7 +247,7 @@ impl Inner {
             outdated => {
                 drop(outdated);
                 let head = self.head(intent, version, found.current.as_ref());
-                self.append(site, intent, head).map_err(Refused::NoRoom)?
+                self.append(site, intent, head, location(&found.place)).map_err(Refused::NoRoom)?
             }
         };
         if self.publish(site, &ready, intent, found) {
@@ -385,12 +385,14 @@ impl Inner {
         site: &Site<'g>,
         intent: &Intent<'_>,
         head: RecordHead,
+        old: Option<Location>,
     ) -> Result<Pending<'g>, NoRoom> {
         let value = intent.value.unwrap_or_default();
         let shape = Shape::of(intent.key.len(), value.len(), &head);
         let stripes = self.keyspace.stripes();
         let mut space = if intent.value.is_some() {
-            stripes.reserve(site.guard, site.stripe, shape.rblocks, Purpose::Put)?
+            let lane = stripes.lane_for_put(site.stripe, old);
+            stripes.reserve(site.guard, lane, shape.rblocks, Purpose::Put)?
         } else {
             self.reserve_for_delete(site, shape.rblocks)?
         };

@@ -16,9 +16,7 @@ use crate::format::{
     Checks, CommitWord, RECORD_HEADER_BYTES, RecordHead, RecordView, Seed, Shape, encode_head,
     precedence,
 };
-use crate::index::{
-    Changed, Forgotten, Hash, Index, IndexFull, Occupied, Place, Records, Vacant,
-};
+use crate::index::{Changed, Forgotten, Hash, Index, IndexFull, Occupied, Place, Records, Vacant};
 use crate::region::{Reservation, Stripes};
 use crate::sync::epoch::Guard;
 use crate::sync::{Arc, AtomicBool, AtomicI64, CachePadded, Relaxed, prefetch};

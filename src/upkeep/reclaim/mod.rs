@@ -142,7 +142,7 @@ impl Reclaimer {
             |number: u32| number * geometry.stripes / reclaimers * geometry.wblocks_per_stripe;
         let own = first(number)..first(number + 1);
         Self {
-            chooser: Chooser::new(own.clone()),
+            chooser: Chooser::new(common.stripes(), own.clone()),
             sweeper: Sweeper::new(own),
             raider: (number == 0).then(Raider::default),
             common,
@@ -209,9 +209,14 @@ impl Reclaimer {
     fn next_wblock(&mut self, common: &Common, is_sweep_due: bool) -> Choice {
         let coming = self.gate.count() as u64;
         let is_busy = self.cleaner.is_some();
+        let mut emptied = Vec::new();
         let choice = self.chooser.choose(common, coming, is_busy, is_sweep_due, |wblock| {
-            self.gate.enter(common.stripes(), wblock, false);
+            emptied.push(wblock);
         });
+        for wblock in emptied {
+            self.chooser.note_end(common.stripes(), wblock);
+            self.gate.enter(common.stripes(), wblock, false);
+        }
         // ORDERING: Relaxed. Statistics.
         common.counters.is_pressed.store(choice.is_pressed, Relaxed);
         if let Some((wblock, plan)) = choice.next {
@@ -232,6 +237,7 @@ impl Reclaimer {
                 let (plan, outcome) = (cleaner.plan(), cleaner.outcome());
                 self.chooser.note(common, plan, outcome);
                 self.cleaner = None;
+                self.chooser.note_end(common.stripes(), wblock);
                 self.gate.enter(common.stripes(), wblock, has_left);
                 counters::add(&common.counters.emptied_wblocks, 1);
                 if choice.is_pressed || plan != Plan::Move {
