@@ -1044,7 +1044,7 @@ fn a_full_store_reads_on_and_takes_deletes() {
             };
         }
         assert_eq!(contents(&store), expected);
-        assert_eq!(expected.len() as u32, (STRIPES * WBLOCKS - KEPT_BACK) * 8);
+        assert_eq!(expected.len(), (STRIPES * WBLOCKS - KEPT_BACK) as usize * 8);
         let first = expected.keys().next().unwrap().clone();
         let newer = vec![8; expected[&first].len()];
         refused!(store.put(&first, &newer), Error::OutOfSpace);

@@ -1257,3 +1257,35 @@ fn what_is_put_below_a_forgotten_delete_stays_whatever_the_shadow_still_holds() 
         bench.finish();
     }
 }
+
+#[test]
+fn what_expired_over_an_older_copy_stays_dead_when_its_own_bytes_are_gone() {
+    for end in [Op::Crash { seed: 1, back: 0 }, Op::Reopen { back: 0 }] {
+        let manner = Manner { forgets: Forgets::All, may_be_full: false, seed: 1 };
+        let place = Place::Pumped(disk(1, 12), None);
+        let mut bench = Bench::new(place, recycling(1, 12, manner), manner);
+        let (key, value) = (name(0), Some(b"v".to_vec()));
+        // The older copy lies among others that nobody touches any more, the newer one among
+        // others that are all overwritten.
+        bench.run(&Op::Put { key: 0, value: (100, 1) });
+        (1..4).for_each(|other| bench.put(other, (20_000, 1)));
+        bench.put(4, (40_000, 1));
+        let expires_at = Some(bench.model.now + 10);
+        let write = Write { value, expires_at, version: None, condition: Condition::Always };
+        bench.write(&key, &write);
+        bench.flush();
+        bench.run(&Op::Advance { micros: 11 });
+        (0..4).for_each(|_| bench.run(&Op::Settle));
+        assert_eq!(bench.store().stats().reclaim.expired, 1);
+        let freed = bench.store().stats().reclaim.freed_wblocks;
+        for seed in 0..6 {
+            bench.put(4, (40_000, seed));
+            bench.run(&Op::Settle);
+        }
+        assert!(bench.store().stats().reclaim.freed_wblocks > freed + 2);
+        bench.flush();
+        bench.run(&end);
+        assert!(bench.store().get(&key).is_none());
+        bench.finish();
+    }
+}
