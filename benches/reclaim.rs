@@ -1,7 +1,7 @@
 //! Question: what does it cost to get space back, by how full the store is?
 //!
-//! One thread overwrites a store that is 50, 75 or 90% live, uniformly or by Zipf's law, with values
-//! of 100 to 4,096 B. After five times the store's size the last pass is measured:
+//! One thread overwrites a store that is 50, 75 or 90% live, uniformly or by Zipf's law, with
+//! values of 100 to 4,096 B. After five times the store's size the last pass is measured:
 //!
 //! - **write amplification**: bytes put and moved, over bytes put;
 //! - **rate**: puts a second, over those of a store that has never been full;
@@ -9,8 +9,8 @@
 //!   beside a store that reclaims nothing: the machine's own hiccups. The least of several runs of
 //!   each percentile.
 //!
-//! `BRINDLE_BENCH_MIB=4096` for a store of 4 GiB; 512 MiB, in smaller wblocks, is the default. `BRINDLE_BENCH_ONLY=75`
-//! runs one share. `BRINDLE_BENCH_SHADOW=dir` with a shadow in `dir`.
+//! `BRINDLE_BENCH_MIB=4096` for a store of 4 GiB; 512 MiB, in smaller wblocks, is the default.
+//! `BRINDLE_BENCH_ONLY=75` runs one share; `BRINDLE_BENCH_SHADOW=dir` with a shadow in `dir`.
 
 #![expect(clippy::expect_used, reason = "a bench ends at the first thing that goes wrong")]
 #![expect(

@@ -29,11 +29,11 @@
 //!   comes the index, some 15 bytes a record from a million records on, and at least 2 MiB. Of
 //!   `data_size` a record takes 28 bytes of header (36 if it expires), then key and value, up to
 //!   whole 16 bytes. The shadow takes as many bytes on disk, also at once.
-//! - **Space is not reclaimed yet.** In this version what an overwritten, deleted or expired record
-//!   took is not used again, with a shadow or without; a restart gives nothing back, and nothing is
-//!   evicted. A full store answers [`Error::OutOfSpace`]. Reclaim (defragmentation, eviction,
-//!   sweeps) is the next step; its keys of [`Config`] are checked and kept already, and say so in
-//!   their docs.
+//! - **A full log is rewritten.** What was overwritten, deleted or has expired comes back: a thread
+//!   moves the live records out of wblocks that are mostly dead. At half full that costs a quarter
+//!   of a copy for each put, at three quarters one and a third, at 90% some five; then a put may
+//!   wait for it, up to `overload_wait`. Above `stop_writes_used_pct` puts are refused, deletes
+//!   never; with `evict_used_pct` the store evicts instead, and is a cache.
 //! - **Keys have no order.** There are no ranges and no prefixes, only [`Store::scan`] over all.
 //! - **One key at a time.** An operation on a key is atomic; there are no transactions over
 //!   several.

@@ -7,14 +7,6 @@ use crate::unit::WBLOCK_BYTES_MAX;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The one sentence about the keys whose mechanism is still to come.
-macro_rules! acts_with_reclaim {
-    () => {
-        "\n\nThis key is checked and kept, but acts only with reclaim (defragmentation, eviction, \
-         sweeps and back-pressure), which this version does not have yet."
-    };
-}
-
 /// What a store is to be like: every key has a default, and is set by the method of its name.
 ///
 /// Nothing is checked here. `Store::open` reports what it cannot use, by key, and opens nothing
@@ -257,43 +249,43 @@ impl Config {
 
     /// Bytes that may be sealed but not durable; past it puts wait. Default: 64 MiB; at least one
     /// wblock.
-    #[doc = acts_with_reclaim!()]
     pub fn max_write_cache(mut self, bytes: u64) -> Self {
         self.max_write_cache = bytes;
         self
     }
 
-    /// How long a put waits for the write cache before it fails with
-    /// [`Error::Overloaded`](crate::Error::Overloaded). Default: 1 s; zero fails at once.
-    #[doc = acts_with_reclaim!()]
+    /// How long a put waits, at most, for the write cache or for space that is on its way back,
+    /// before it fails with [`Error::Overloaded`](crate::Error::Overloaded),
+    /// [`StopWrites`](crate::Error::StopWrites) or [`OutOfSpace`](crate::Error::OutOfSpace).
+    /// Default: 1 s; zero fails at once.
     pub fn overload_wait(mut self, wait: Duration) -> Self {
         self.overload_wait = wait;
         self
     }
 
-    /// A wblock with a smaller live share than this is defragmented. Default: 50; 1 to 99.
-    #[doc = acts_with_reclaim!()]
+    /// A wblock with a smaller live share than this is defragmented once it has come to rest.
+    /// Default: 50; 1 to 99. When free wblocks run short, those that give back most for the least
+    /// copying are, whatever their share.
     pub fn defrag_lwm_pct(mut self, pct: u8) -> Self {
         self.defrag_lwm_pct = pct;
         self
     }
 
     /// Wblocks that defragmentation leaves queued. Default: 0.
-    #[doc = acts_with_reclaim!()]
     pub fn defrag_queue_min(mut self, wblocks: u32) -> Self {
         self.defrag_queue_min = wblocks;
         self
     }
 
     /// Pause after each defragmented wblock; none under space pressure. Default: 1 ms.
-    #[doc = acts_with_reclaim!()]
     pub fn defrag_sleep(mut self, pause: Duration) -> Self {
         self.defrag_sleep = pause;
         self
     }
 
-    /// Evict above this used share of `data_size`. Default: 0, never; 0 to 100.
-    #[doc = acts_with_reclaim!()]
+    /// Evict above this used share of `data_size`, what was not read for long first: a cache.
+    /// Default: 0, never; 0 to 100. Puts wait for eviction before they pass it by much. A store in
+    /// memory only does not know the version of a key that it has evicted.
     pub fn evict_used_pct(mut self, pct: u8) -> Self {
         self.evict_used_pct = pct;
         self
@@ -301,7 +293,6 @@ impl Config {
 
     /// Stop evicting at this used share. Default: 5 below
     /// [`evict_used_pct`](Self::evict_used_pct), and always below it.
-    #[doc = acts_with_reclaim!()]
     pub fn evict_target_pct(mut self, pct: u8) -> Self {
         self.evict_target_pct = Some(pct);
         self
@@ -309,7 +300,6 @@ impl Config {
 
     /// Refuse puts, but never deletes, above this used share of `data_size`. Default: 90; 0 to
     /// 100, where 0 is never.
-    #[doc = acts_with_reclaim!()]
     pub fn stop_writes_used_pct(mut self, pct: u8) -> Self {
         self.stop_writes_used_pct = pct;
         self
@@ -317,7 +307,6 @@ impl Config {
 
     /// Refuse puts, but never deletes, when a smaller share of the wblocks is free. Default: 5;
     /// 0 to 100, where 0 is never.
-    #[doc = acts_with_reclaim!()]
     pub fn stop_writes_avail_pct(mut self, pct: u8) -> Self {
         self.stop_writes_avail_pct = pct;
         self
@@ -325,7 +314,6 @@ impl Config {
 
     /// A delete that carries a version is remembered at least this long, in memory only too, so
     /// that an older put that arrives late does not bring the key back. Default: 10 min.
-    #[doc = acts_with_reclaim!()]
     pub fn tombstone_grace(mut self, grace: Duration) -> Self {
         self.tombstone_grace = grace;
         self
@@ -333,7 +321,6 @@ impl Config {
 
     /// Time from one sweep for expired records and idle tombstones to the next. Default: 1 s; at
     /// least 1 ms.
-    #[doc = acts_with_reclaim!()]
     pub fn sweep_interval(mut self, interval: Duration) -> Self {
         self.sweep_interval = interval;
         self

@@ -42,7 +42,7 @@ pub struct Plan {
     pub expected_records: u64,
     /// Who is told how far a cold start is.
     pub on_progress: Option<OnProgress>,
-    /// The keys that act with reclaim.
+    /// By what space comes back.
     pub reclaim: Reclaim,
 }
 
@@ -57,8 +57,7 @@ pub enum Shadow {
     Devices(Vec<PathBuf>),
 }
 
-/// What acts with reclaim, which this version does not have yet: kept, so that a configuration
-/// that is accepted today is good tomorrow.
+/// By what space comes back, and what puts meet when it runs short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reclaim {
     /// Bytes that may be sealed but not durable; at least one wblock.

@@ -138,6 +138,7 @@ impl Flags {
 
     /// What stays true of a record when it is moved, and does not follow from its shape.
     #[inline]
+    #[must_use]
     pub const fn lasting(self) -> Self {
         Self(self.0 & (Self::TOMBSTONE.0 | Self::NEVER_EVICT.0 | Self::HEIR.0 | Self::GRACE.0))
     }

@@ -127,7 +127,7 @@ impl Gate {
             let is_settled = match &inside.stage {
                 Stage::Emptied(Some(passage)) => passage.is_over(),
                 Stage::Emptied(None) => stripes.live_rblocks(inside.wblock) == 0,
-                _ => false,
+                Stage::Barrier(_) | Stage::Striking | Stage::Leaving(_) => false,
             };
             if is_settled {
                 inside.stage = next();
@@ -137,20 +137,20 @@ impl Gate {
 
     /// One barrier at a time, for all that have come since the last one (B2).
     fn advance_barriers(&mut self, stripes: &Stripes, barriers: &dyn Barriers) {
-        let mut strikes = Vec::new();
+        let mut through = Vec::new();
         let mut is_asked = false;
         for inside in &mut self.inside {
             if let Stage::Barrier(ticket) = inside.stage {
                 if barriers.is_durable(ticket) {
                     inside.stage = Stage::Striking;
-                    strikes.push(inside.wblock);
+                    through.push(inside.wblock);
                 } else {
                     is_asked = true;
                 }
             }
         }
-        if !strikes.is_empty() {
-            barriers.strike(&strikes);
+        if !through.is_empty() {
+            barriers.strike(&through);
         }
         if !is_asked {
             let mut ticket = None;

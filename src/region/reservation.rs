@@ -111,6 +111,7 @@ impl Stripes {
         // SAFETY: (1) as above; (2) `head` is a local.
         unsafe { self.region().write(location, 8, &head) };
         self.region().commit(location, word.raw());
+        self.wblock(wblock).count_padding(rblocks);
         self.wblock(wblock).bury(rblocks);
     }
 }

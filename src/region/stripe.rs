@@ -11,8 +11,8 @@
 //! ```
 //! A stripe starts, and stays on a full store, in the crossed state, which any thread may leave.
 //!
-//! A **lane** is such a write position: each stripe has one for puts and deletes and one for puts of
-//! keys that are overwritten often, each reclaimer one for what it moves: records that will die at
+//! A **lane** is such a write position: each stripe has one for puts and deletes and one for puts
+//! of keys that are overwritten often, each reclaimer one for what it moves: records that will die at
 //! about one time lie together.
 //!
 //! Invariants

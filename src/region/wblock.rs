@@ -74,6 +74,7 @@ pub struct Wblock {
     previous: AtomicU32,
     dead_rblocks: AtomicU32,
     tail_rblocks: AtomicU32,
+    padding_rblocks: AtomicU32,
     state: AtomicU8,
     filling: AtomicU8,
     soonest_expiry: AtomicU64,
@@ -90,6 +91,7 @@ impl Wblock {
             previous: AtomicU32::new(NO_WBLOCK),
             dead_rblocks: AtomicU32::new(0),
             tail_rblocks: AtomicU32::new(0),
+            padding_rblocks: AtomicU32::new(0),
             state: AtomicU8::new(State::Free as u8),
             filling: AtomicU8::new(Filling::Puts as u8),
             soonest_expiry: AtomicU64::new(u64::MAX),
@@ -107,6 +109,8 @@ impl Wblock {
         self.dead_rblocks.store(0, Relaxed);
         // ORDERING: Relaxed, as above.
         self.tail_rblocks.store(0, Relaxed);
+        // ORDERING: Relaxed, as above.
+        self.padding_rblocks.store(0, Relaxed);
         // ORDERING: Relaxed, as above.
         self.filling.store(Filling::Puts as u8, Relaxed);
         // ORDERING: Relaxed, as above.
@@ -181,6 +185,18 @@ impl Wblock {
         // ORDERING: Release, with the Acquire in `dead_rblocks`: who finds nothing live any more
         // has every burier's index entry gone before it.
         self.dead_rblocks.fetch_add(rblocks, Release);
+    }
+
+    /// Counts padding, which is dead as well.
+    pub fn count_padding(&self, rblocks: u32) {
+        // ORDERING: Relaxed. For the choice of what to empty.
+        self.padding_rblocks.fetch_add(rblocks, Relaxed);
+    }
+
+    /// Rblocks of padding: at cuts, at the end, and where a record lost.
+    pub fn padding_rblocks(&self) -> u32 {
+        // ORDERING: Relaxed, as above.
+        self.padding_rblocks.load(Relaxed)
     }
 
     /// Notes that the last `rblocks`, dead as well, were too few for the record that came.

@@ -121,7 +121,7 @@ impl Inner {
         if !self.is_readable() {
             return None;
         }
-        self.keyspace.hold(epoch::pin(), hash, key, note, is_live).map(Record::new)
+        self.keyspace.hold(epoch::pin(), (hash, key), note, is_live).map(Record::new)
     }
 
     /// The live record of `key`, under the caller's pin.

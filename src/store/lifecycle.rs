@@ -3,9 +3,10 @@
 
 use super::{Inner, Store, status};
 use crate::error::{Error, Result};
+use crate::index::{ScanCursor, SlotState};
 use crate::shadow::Service;
 use crate::sync::core::{self, Mask};
-use crate::sync::{Arc, fork};
+use crate::sync::{Arc, epoch, fork};
 use crate::upkeep::pins_are_gone;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -36,8 +37,25 @@ impl Store {
     /// Those of [`delete`](Self::delete): the records before the error are gone.
     pub fn clear(&self) -> Result<()> {
         self.inner.check_writable()?;
-        for record in self.scan() {
-            self.delete(record.key())?;
+        let keyspace = &self.inner.keyspace;
+        let mut cursor = Some(ScanCursor::default());
+        while let Some(from) = cursor {
+            // A delete may wait for room, and so must find no pin (P5 of `write`): the keys of one
+            // segment are noted first.
+            let mut keys = Vec::new();
+            {
+                let guard = epoch::pin();
+                let mut slots = Vec::new();
+                cursor = keyspace.index().slots_from(&guard, from, &mut slots);
+                for slot in slots {
+                    if let SlotState::Live(at) | SlotState::Frozen(at) = slot.state() {
+                        keys.push(keyspace.view(&guard, at).key().to_vec());
+                    }
+                }
+            }
+            for key in keys {
+                self.delete(key)?;
+            }
         }
         Ok(())
     }

@@ -191,7 +191,7 @@ impl Opening {
         for (wblock, _) in ready.stripes.wblocks() {
             ready.stripes.release(wblock);
         }
-        self.start(ready, clock, LoadReport::default(), None, true)
+        self.start(ready, clock, LoadReport::default(), None)
     }
 
     /// Creates the shadow.
@@ -208,11 +208,12 @@ impl Opening {
 
     /// Loads the shadow, and starts its thread or leaves its work to the pump.
     pub(crate) fn with_shadow(
-        self,
+        mut self,
         mut set: ShadowSet,
         created: Option<Created>,
         has_thread: bool,
     ) -> Result<(Store, Option<Pump>)> {
+        self.reclaims &= has_thread;
         let superblock = *set.superblock();
         let clock = self.clock(set.clock_floor());
         let first = set.first_sequence();
@@ -266,7 +267,7 @@ impl Opening {
             Some(pump)
         };
         let shadow = ShadowSide { service, io, requests };
-        let store = self.start(ready, clock, report, Some(shadow), has_thread)?;
+        let store = self.start(ready, clock, report, Some(shadow))?;
         if let Some(created) = created {
             created.keep();
         }
@@ -404,7 +405,6 @@ impl Opening {
         clock: Arc<dyn Clock>,
         report: LoadReport,
         shadow: Option<ShadowSide>,
-        has_thread: bool,
     ) -> Result<Store> {
         let (shadow, io, requests) = match shadow {
             Some(ShadowSide { service, io, requests }) => (Some(service), Some(io), Some(requests)),
@@ -418,7 +418,7 @@ impl Opening {
             room: Room::default(),
             counters: ReclaimCounters::default(),
         }));
-        if has_thread && self.reclaims {
+        if self.reclaims {
             reclaim.start(self.engine_core()).map_err(|source| Error::Io {
                 op: "start a thread for",
                 path: Path::new("reclaim").into(),

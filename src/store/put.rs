@@ -25,8 +25,13 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::EmptyKey`], [`Error::KeyTooLong`], [`Error::RecordTooLarge`]: final.
-    /// [`Error::OutOfSpace`], [`Error::ShadowFailed`], [`Error::Closed`], [`Error::Forked`]. In
-    /// each case nothing has changed.
+    /// [`Error::StopWrites`], [`Error::OutOfSpace`], [`Error::Overloaded`]: after a wait of up to
+    /// `overload_wait`, while space is on its way back; a thread that holds a [`Record`] or a
+    /// [`Pin`] may wait for itself. [`Error::ShadowFailed`], [`Error::Closed`], [`Error::Forked`].
+    /// In each case nothing has changed.
+    ///
+    /// [`Record`]: crate::Record
+    /// [`Pin`]: crate::Pin
     ///
     /// [`RECORD_HEADER_BYTES_MAX`]: crate::RECORD_HEADER_BYTES_MAX
     #[inline]
@@ -120,9 +125,8 @@ impl Store {
     /// Deletes `key`. True: a live record was there.
     ///
     /// With a shadow a tombstone is written, so that no older copy comes back at cold start; it
-    /// takes as much space as a record with an empty value. Deletes may use space that is kept
-    /// back from puts, one wblock a stripe, so that they pass on a full store; what they free
-    /// comes back with reclaim, which this version does not have.
+    /// takes as much space as a record with an empty value, until nothing older than it is left.
+    /// Deletes may use space that is kept back from puts, so that they pass on a full store.
     ///
     /// # Errors
     ///

@@ -329,6 +329,12 @@ impl Inner {
         };
         match ours.cmp(&current.rank()) {
             std::cmp::Ordering::Greater => Ok(Verdict::Write(version)),
+            // A tombstone that nobody asked to be remembered, and now somebody does.
+            std::cmp::Ordering::Equal
+                if intent.value.is_none() && !current.flags().contains(Flags::GRACE) =>
+            {
+                Ok(Verdict::Write(version))
+            }
             std::cmp::Ordering::Equal => Ok(Verdict::Done(Some(version))),
             std::cmp::Ordering::Less => Err(Error::VersionConflict { current: current.version() }),
         }

@@ -35,8 +35,7 @@ impl Keyspace {
     pub fn hold(
         &self,
         guard: Guard,
-        hash: Hash,
-        key: &[u8],
+        (hash, key): (Hash, &[u8]),
         note: bool,
         accept: impl FnOnce(&RecordView<'_>) -> bool,
     ) -> Option<Held<'_>> {

@@ -37,6 +37,8 @@ const MARGIN_MAX: u64 = 32;
 /// A wblock must have at least this share dead to be worth emptying under pressure, and has come to
 /// rest if it lost less between two sweeps.
 const WORTH_SHARE: u32 = 64;
+/// Padding of up to this share of a wblock of moved records is no gain.
+const PADDING_SHARE: u32 = 8;
 /// Wblocks chosen at one look, as a share of all: the choice of a moment ago is nearly as good.
 const BATCH_SHARE: u32 = 64;
 const BATCH_MAX: usize = 8;
@@ -60,6 +62,16 @@ pub(super) struct Chooser {
     evictor: Evictor,
     /// How long hot wblocks live, on average. Unit: wblocks opened meanwhile.
     hot_life: Option<f64>,
+}
+
+/// How things stand when a wblock is to be chosen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// Wblocks on their way to a free queue.
+    pub(super) coming: u64,
+    /// One is being emptied.
+    pub(super) is_busy: bool,
+    pub(super) is_sweep_due: bool,
 }
 
 /// What a look found.
@@ -119,14 +131,12 @@ impl Chooser {
         self.passed_over.push(wblock);
     }
 
-    /// Looks how short space is with `coming` wblocks on their way, and chooses a wblock unless one
-    /// is being emptied. What has emptied itself is handed to `release`.
+    /// Looks how short space is, and chooses a wblock unless one is being emptied. What has emptied
+    /// itself is handed to `release`.
     pub(super) fn choose(
         &mut self,
         common: &Common,
-        coming: u64,
-        is_busy: bool,
-        is_sweep_due: bool,
+        Moment { coming, is_busy, is_sweep_due }: Moment,
         mut release: impl FnMut(WblockId),
     ) -> Choice {
         let stripes = common.stripes();
@@ -321,8 +331,7 @@ struct Sight {
     room: u32,
     dead: u32,
     live: u32,
-    /// What emptying it gives back for certain: not the tail, which the moved records may waste
-    /// again.
+    /// What emptying it gives back for certain: not what the moved records may waste again.
     gain: u32,
     age: u64,
 }
@@ -331,7 +340,13 @@ impl Sight {
     fn new(stripes: &Stripes, entry: &Wblock) -> Self {
         let room = stripes.geometry().wblock_rblocks() - WBLOCK_HEADER_RBLOCKS;
         let dead = entry.dead_rblocks().min(room);
-        let gain = dead.saturating_sub(entry.tail_rblocks());
+        let waste = if entry.filling() == Filling::Moves {
+            // What is moved again is padded again, at the barriers of the moving itself.
+            entry.padding_rblocks().min(room / PADDING_SHARE)
+        } else {
+            entry.tail_rblocks()
+        };
+        let gain = dead.saturating_sub(waste);
         let age = stripes.next_sequence().0.saturating_sub(entry.sequence().0);
         Self { room, dead, live: room - dead, gain, age }
     }

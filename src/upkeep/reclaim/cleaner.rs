@@ -7,7 +7,7 @@
 use super::Common;
 use super::counters;
 use super::evict::{Outcome, Plan};
-use super::fate::{Ended, Met};
+use super::fate::{Ended, Met, Site};
 use crate::format::{CommitWord, Flags, RecordView};
 use crate::index::Occupied;
 use crate::sync::epoch::{self, Guard};
@@ -85,7 +85,7 @@ impl Cleaner {
         }
         self.looks = 0;
         for met in group {
-            if self.deal_with(common, &guard, lane, met) == Ended::NoRoom {
+            if self.deal_with(common, Site { guard: &guard, lane }, met) == Ended::NoRoom {
                 return Step::NoRoom;
             }
         }
@@ -96,7 +96,8 @@ impl Cleaner {
         Step::Emptied { has_left: self.has_left }
     }
 
-    fn deal_with(&mut self, common: &Common, guard: &Guard, lane: u32, met: Met) -> Ended {
+    fn deal_with(&mut self, common: &Common, site: Site<'_>, met: Met) -> Ended {
+        let guard = site.guard;
         loop {
             let entry = match common.entry(guard, met) {
                 Ok(Some(entry)) => entry,
@@ -105,15 +106,15 @@ impl Cleaner {
             };
             let view = common.keyspace.view(guard, met.location);
             let ended = if common.is_expired(&view) {
-                common.end(guard, lane, met, &entry).inspect_gone(|| {
+                common.end(site, met, &entry).inspect_gone(|| {
                     counters::add(&common.counters.expired, 1);
                 })
             } else if self.goes(common, &view, entry.is_referenced()) {
-                self.evict(common, guard, lane, (met, &entry))
+                self.evict(common, site, met, &entry)
             } else {
                 let is_referenced = entry.is_referenced();
                 let resets = self.plan != Plan::Move;
-                common.relocate(guard, lane, met, &entry, resets).inspect_gone(|| {
+                common.relocate(site, met, &entry, resets).inspect_gone(|| {
                     let rblocks = u64::from(view.rblocks());
                     self.plan = self.plan.after_keeping(rblocks);
                     self.outcome.asking += if is_referenced { rblocks } else { 0 };
@@ -137,20 +138,14 @@ impl Cleaner {
 
     /// Evicts a record. If no older copy of it is left it stays, and can be read, until the header
     /// of its wblock is struck out; else a tombstone takes its place.
-    fn evict(
-        &mut self,
-        common: &Common,
-        guard: &Guard,
-        lane: u32,
-        (met, entry): (Met, &Occupied<'_>),
-    ) -> Ended {
-        let view = common.keyspace.view(guard, met.location);
+    fn evict(&mut self, common: &Common, site: Site<'_>, met: Met, entry: &Occupied<'_>) -> Ended {
+        let view = common.keyspace.view(site.guard, met.location);
         let leaves_tombstone = view.is_heir() || view.flags().contains(Flags::GRACE);
         let ended = if common.has_shadow() && !leaves_tombstone {
             self.has_left = true;
             Ended::Gone
         } else {
-            common.end(guard, lane, met, entry).inspect_gone(|| {
+            common.end(site, met, entry).inspect_gone(|| {
                 counters::add(&common.counters.evicted, 1);
             })
         };

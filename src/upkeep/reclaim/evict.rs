@@ -19,7 +19,7 @@
 //! Passed over: records put with `never_evict`, and tombstones, which are moved. A record that has
 //! an eighth of its life left at most goes, read or not.
 //!
-//! Measured beside LRU, moka, quick_cache and foyer: `benches/peers`.
+//! Measured beside LRU, moka, `quick_cache` and foyer: `benches/peers`.
 //! Source: S3-FIFO (J. Yang et al., 2023) for the small queue in front and the ghost; SIEVE
 //! (Y. Zhang et al., 2024) for the bit that a hit sets and nothing else.
 #![forbid(unsafe_code)]
@@ -56,7 +56,7 @@ impl Plan {
     pub(super) fn after_keeping(self, rblocks: u64) -> Self {
         match self {
             Self::Fresh { places } => Self::Fresh { places: places.saturating_sub(rblocks) },
-            other => other,
+            Self::Move | Self::Old => self,
         }
     }
 }
@@ -99,10 +99,9 @@ impl Evictor {
         }
         let old_max = target - (target * FRESH_PCT / 100).max(sums.room).min(target);
         let places = old_max.saturating_sub(sums.old_live);
-        if std::mem::take(&mut self.owes_old) {
-            if let Some(old) = sums.oldest_old {
-                return Some((old, Plan::Old));
-            }
+        let owed = sums.oldest_old.filter(|_| std::mem::take(&mut self.owes_old));
+        if let Some(old) = owed {
+            return Some((old, Plan::Old));
         }
         let Some(fresh) = sums.oldest_fresh else {
             return sums.oldest_old.map(|old| (old, Plan::Old));

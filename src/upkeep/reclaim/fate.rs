@@ -18,6 +18,13 @@ pub(super) struct Met {
     pub(super) hash: Hash,
 }
 
+/// Under which pin a reclaimer works, and where it moves records to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Site<'g> {
+    pub(super) guard: &'g Guard,
+    pub(super) lane: u32,
+}
+
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -49,13 +56,12 @@ impl Common {
     /// Moves the record to `lane`; with `resets` it no longer counts as read.
     pub(super) fn relocate(
         &self,
-        guard: &Guard,
-        lane: u32,
+        site: Site<'_>,
         met: Met,
         entry: &Occupied<'_>,
         resets: bool,
     ) -> Ended {
-        let view = self.keyspace.view(guard, met.location);
+        let view = self.keyspace.view(site.guard, met.location);
         // The copy that stays behind until its wblock is struck out is an older one.
         let heir = if self.has_shadow() { Flags::HEIR } else { Flags::NONE };
         let head = RecordHead {
@@ -65,7 +71,8 @@ impl Common {
             flags: view.flags().lasting() | Flags::MOVED | heir,
         };
         let swap = if resets { Occupied::move_to } else { Occupied::replace };
-        let ended = self.replace(guard, lane, (met, entry), &head, view.value(), swap);
+        let swap = |to| swap(entry, to);
+        let ended = self.replace(site, met, (&head, view.value()), swap);
         if ended == Ended::Gone {
             counters::add(&self.counters.moved_records, 1);
             counters::add(&self.counters.moved_bytes, u64::from(view.rblocks()) * 16);
@@ -74,8 +81,8 @@ impl Common {
     }
 
     /// Takes the record out for good: with a tombstone in its place if an older copy may be left.
-    pub(super) fn end(&self, guard: &Guard, lane: u32, met: Met, entry: &Occupied<'_>) -> Ended {
-        let view = self.keyspace.view(guard, met.location);
+    pub(super) fn end(&self, site: Site<'_>, met: Met, entry: &Occupied<'_>) -> Ended {
+        let view = self.keyspace.view(site.guard, met.location);
         let grace = view.flags() & Flags::GRACE;
         if view.flags().contains(Flags::HEIR) || grace != Flags::NONE {
             let head = RecordHead {
@@ -84,9 +91,9 @@ impl Common {
                 over: view.over(),
                 flags: Flags::TOMBSTONE | grace,
             };
-            return self.replace(guard, lane, (met, entry), &head, &[], Occupied::replace);
+            return self.replace(site, met, (&head, &[]), |to| entry.replace(to));
         }
-        self.forget(guard, met, entry)
+        self.forget(site.guard, met, entry)
     }
 
     /// Takes the entry out of the index. On the shadow the record stays, for a while, and must not
@@ -110,16 +117,16 @@ impl Common {
         Ended::Gone
     }
 
-    /// Writes a record and lets the entry name it, if it is still as it was.
-    fn replace<'g>(
+    /// Writes a record in place of the one at `met`, and lets the entry name it by `swap`, if it is
+    /// still as it was.
+    fn replace(
         &self,
-        guard: &Guard,
-        lane: u32,
-        (met, entry): (Met, &Occupied<'g>),
-        head: &RecordHead,
-        value: &[u8],
-        swap: impl Fn(&Occupied<'g>, Location) -> Result<(), Changed>,
+        site: Site<'_>,
+        met: Met,
+        (head, value): (&RecordHead, &[u8]),
+        swap: impl FnOnce(Location) -> Result<(), Changed>,
     ) -> Ended {
+        let Site { guard, lane } = site;
         let old = self.keyspace.view(guard, met.location);
         let shape = Shape::of(old.key().len(), value.len(), head);
         let stripes = self.stripes();
@@ -128,7 +135,7 @@ impl Common {
         };
         self.keyspace.fill(&mut space, &shape, head, (old.key(), value));
         space.show();
-        if swap(entry, space.location()).is_err() {
+        if swap(space.location()).is_err() {
             return Ended::Changed;
         }
         let location = space.commit();

@@ -47,7 +47,7 @@ use crate::region::{Barriers, Gate, State, Stripes};
 use crate::shadow::Requests;
 use crate::sync::{Arc, Relaxed};
 use crate::unit::WblockId;
-use choose::{Choice, Chooser};
+use choose::{Choice, Chooser, Moment};
 use cleaner::{Cleaner, Step};
 use evict::Plan;
 use raid::Raider;
@@ -207,10 +207,10 @@ impl Reclaimer {
 
     /// Chooses the wblock to be emptied next, unless one is being emptied.
     fn next_wblock(&mut self, common: &Common, is_sweep_due: bool) -> Choice {
-        let coming = self.gate.count() as u64;
-        let is_busy = self.cleaner.is_some();
+        let (coming, is_busy) = (self.gate.count() as u64, self.cleaner.is_some());
+        let moment = Moment { coming, is_busy, is_sweep_due };
         let mut emptied = Vec::new();
-        let choice = self.chooser.choose(common, coming, is_busy, is_sweep_due, |wblock| {
+        let choice = self.chooser.choose(common, moment, |wblock| {
             emptied.push(wblock);
         });
         for wblock in emptied {

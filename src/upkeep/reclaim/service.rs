@@ -89,10 +89,9 @@ impl Reclaimer {
                 Pace::Idle => self.until_sweep(),
             };
             looks = if pace == Pace::Soon { looks + 1 } else { 0 };
-            if !rest.is_zero() {
-                if let Some(bell) = self.common.stripes().doorbell_of_reclaimer(self.number) {
-                    bell.wait(Some(rest));
-                }
+            let bell = self.common.stripes().doorbell_of_reclaimer(self.number);
+            if let Some(bell) = bell.filter(|_| !rest.is_zero()) {
+                bell.wait(Some(rest));
             }
         }
     }

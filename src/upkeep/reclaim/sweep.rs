@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 use super::cleaner::Records;
-use super::fate::{Ended, Met};
+use super::fate::{Ended, Met, Site};
 use super::{Common, Own, Pace, counters};
 use crate::region::State;
 use crate::sync::epoch;
@@ -50,10 +50,9 @@ impl Sweeper {
         if self.wanted_us.is_some_and(|wanted| before >= wanted) {
             (self.wanted_us, self.next) = (None, Some(self.own.start));
         }
-        if let Some(left) = self.not_before.map(|until| until.duration_since(Instant::now())) {
-            if !left.is_zero() && self.next.is_some() {
-                return Pace::After(left);
-            }
+        let left = self.not_before.map(|until| until.duration_since(Instant::now()));
+        if let Some(left) = left.filter(|left| !left.is_zero() && self.next.is_some()) {
+            return Pace::After(left);
         }
         while let Some(number) = self.next {
             self.next = Some(number + 1).filter(|next| self.own.contains(next));
@@ -98,7 +97,7 @@ fn walk(common: &Common, lane: u32, wblock: WblockId, before: u64) {
         let Some(expires_at) = view.expires_at() else { continue };
         if expires_at >= before {
             soonest = soonest.min(expires_at);
-        } else if end_expired(common, &guard, lane, met) == Ended::NoRoom {
+        } else if end_expired(common, Site { guard: &guard, lane }, met) == Ended::NoRoom {
             // Once there is room again.
             soonest = soonest.min(expires_at);
         }
@@ -109,14 +108,14 @@ fn walk(common: &Common, lane: u32, wblock: WblockId, before: u64) {
     }
 }
 
-fn end_expired(common: &Common, guard: &epoch::Guard, lane: u32, met: Met) -> Ended {
+fn end_expired(common: &Common, site: Site<'_>, met: Met) -> Ended {
     loop {
-        let entry = match common.entry(guard, met) {
+        let entry = match common.entry(site.guard, met) {
             Ok(Some(entry)) => entry,
             Ok(None) => return Ended::Gone,
             Err(ended) => return ended,
         };
-        let ended = common.end(guard, lane, met, &entry);
+        let ended = common.end(site, met, &entry);
         if ended == Ended::Gone {
             counters::add(&common.counters.expired, 1);
         }
