@@ -5,14 +5,15 @@
 //! The bookkeeping is invisible to loom, so that it orders nothing. What the contract orders is
 //! said apart, and no more than that:
 //! - what was done under guards that are gone is before what is reclaimed then;
-//! - a pin is before a retirement, which then waits for it, or sees all that was before that. These
-//!   two fences are crossbeam's.
+//! - a retirement waits for a pin, or is before it with all that was before. The two fences for that
+//!   are crossbeam's; that of a retirement comes with the flush or the drop of its guard, as there.
 
 use loom::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Release, SeqCst},
     fence,
 };
+use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 loom::lazy_static! {
@@ -38,8 +39,16 @@ impl State {
 }
 
 /// Keeps what is retired from now on alive until it drops.
-#[derive(Debug)]
-pub struct Guard(u64);
+pub struct Guard {
+    id: u64,
+    bag: RefCell<Vec<Box<dyn FnOnce()>>>,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Guard({})", self.id)
+    }
+}
 
 /// Pins: see the real [`pin`](crate::sync::epoch::pin).
 pub fn pin() -> Guard {
@@ -49,7 +58,7 @@ pub fn pin() -> Guard {
     state.alive.push(id);
     drop(state);
     fence(SeqCst);
-    Guard(id)
+    Guard { id, bag: RefCell::new(Vec::new()) }
 }
 
 impl Guard {
@@ -59,19 +68,28 @@ impl Guard {
     ///
     /// 1. What `reclaim` frees can no longer be reached by a guard taken from now on.
     pub unsafe fn defer_unchecked<F: FnOnce() -> R + 'static, R>(&self, reclaim: F) {
-        fence(SeqCst);
-        let mut state = State::lock();
-        let alive = state.alive.clone();
-        state.retired.push((alive, Box::new(move || drop(reclaim()))));
+        self.bag.borrow_mut().push(Box::new(move || drop(reclaim())));
     }
 
-    /// Nothing to do: reclamation is prompt here.
-    pub fn flush(&self) {}
+    /// Retires what was deferred under this guard.
+    pub fn flush(&self) {
+        let bag = self.bag.take();
+        if bag.is_empty() {
+            return;
+        }
+        fence(SeqCst);
+        let mut state = State::lock();
+        for reclaim in bag {
+            let alive = state.alive.clone();
+            state.retired.push((alive, reclaim));
+        }
+    }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let id = self.0;
+        self.flush();
+        let id = self.id;
         GONE.fetch_add(1, Release);
         let mut ready = Vec::new();
         {
