@@ -458,13 +458,14 @@ impl Run {
     fn check_shadow(&mut self) -> Result<(), String> {
         for file in 0..self.shape.stripes {
             let image = self.disk.image(FileIndex(file));
-            let copy_b = &image[SUPERBLOCK_COPY_B_OFFSET as usize..];
+            let at = |offset| usize::try_from(offset).expect("a small disk");
+            let copy_b = &image[at(SUPERBLOCK_COPY_B_OFFSET)..];
             let found = choose(&image[..SUPERBLOCK_BYTES], &copy_b[..SUPERBLOCK_BYTES]);
             let Found::Superblock { superblock: Superblock { store_id, geometry, .. }, .. } = found
             else {
                 return Err(format!("no superblock: {found:?}"));
             };
-            let wblocks = image[SUPERBLOCK_AREA_BYTES as usize..].chunks(WBLOCK_BYTES as usize);
+            let wblocks = image[at(SUPERBLOCK_AREA_BYTES)..].chunks(WBLOCK_BYTES as usize);
             for (wblock, bytes) in (file * self.shape.wblocks..).map(WblockId).zip(wblocks) {
                 let wblock_bytes = WBLOCK_BYTES;
                 let home = WblockHome { store_id, stripe: file, wblock, wblock_bytes };
@@ -511,7 +512,7 @@ fn check_crash(run: &Run, point: usize, seed: u64, time_us: u64) -> Result<Crash
     if load.damaged() > 0 {
         return Err(format!("torn writes were taken for damage: {:?}", load.rejected));
     }
-    let is_reclaimed = seed / 8 % 4 == 0;
+    let is_reclaimed = (seed / 8).is_multiple_of(4);
     if is_reclaimed {
         driven.settle();
         if contents(&driven.store) != found {

@@ -1,7 +1,15 @@
 //! Space comes back: overwrites for ever at every fill, expiry, tombstones, stalled readers, and
 //! what is durable stays so through it all.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::print_stdout,
+    reason = "helpers of tests"
+)]
 
 mod common;
 
@@ -21,13 +29,18 @@ fn on_files(wblocks: u32, dir: &std::path::Path) -> Config {
 }
 
 fn key(number: u64) -> [u8; 8] {
-    number.to_be_bytes()
+    number.to_le_bytes()
 }
 
-/// `BRINDLE_SEED`, or one of the clock's.
+/// `BRINDLE_SEED`, or one of the clock's; printed, so that a failure can be run again.
 fn seed() -> u64 {
     let given = std::env::var("BRINDLE_SEED").ok().and_then(|seed| seed.parse().ok());
-    given.unwrap_or_else(|| std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64)
+    let seed = given.unwrap_or_else(|| {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        now.as_secs() << 20 | u64::from(now.subsec_micros())
+    });
+    println!("BRINDLE_SEED={seed}");
+    seed
 }
 
 /// Waits until `holds`, for at most `patience`.

@@ -259,7 +259,7 @@ fn what_nothing_is_live_in_no_later_reader_finds() {
     });
 }
 
-/// As the cleaner leaves a wblock: no entry names it, and whoever took one out may be about to bury.
+/// As the cleaner leaves a wblock: no entry names it, and who took one out may be about to bury.
 #[test]
 fn what_is_buried_late_is_not_taken_from_the_next_life() {
     model(3, || {

@@ -12,8 +12,8 @@
 //! A stripe starts, and stays on a full store, in the crossed state, which any thread may leave.
 //!
 //! A **lane** is such a write position: each stripe has one for puts and deletes and one for puts
-//! of keys that are overwritten often, each reclaimer one for what it moves: records that will die at
-//! about one time lie together.
+//! of keys that are overwritten often, each reclaimer one for what it moves: records that will
+//! die at about one time lie together.
 //!
 //! Invariants
 //! - S1  Reservations of one life of a wblock are disjoint and lie within it: positions handed out

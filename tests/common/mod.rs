@@ -1,5 +1,11 @@
 //! What the tests of the whole store share: small shapes, a disk that fits them, random numbers.
 
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test is a crate of its own and uses a part of this file"
+)]
+
 use brindle::testing::{SimConfig, SimDisk, member_bytes};
 use brindle::{Config, HugePages};
 

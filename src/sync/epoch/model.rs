@@ -5,8 +5,9 @@
 //! The bookkeeping is invisible to loom, so that it orders nothing. What the contract orders is
 //! said apart, and no more than that:
 //! - what was done under guards that are gone is before what is reclaimed then;
-//! - a retirement waits for a pin, or is before it with all that was before. The two fences for that
-//!   are crossbeam's; that of a retirement comes with the flush or the drop of its guard, as there.
+//! - a retirement waits for a pin, or is before it with all that was before. The two fences for
+//!   that are crossbeam's; that of a retirement comes with the flush or the drop of its guard, as
+//!   there.
 
 use loom::sync::atomic::{
     AtomicU64,
@@ -90,6 +91,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.flush();
         let id = self.id;
+        // ORDERING: Release: what was done under the guard is before what is reclaimed after it.
         GONE.fetch_add(1, Release);
         let mut ready = Vec::new();
         {
@@ -107,7 +109,8 @@ impl Drop for Guard {
             state.retired = waiting;
         }
         if !ready.is_empty() {
-            // A read-modify-write, which finds the last one that went.
+            // ORDERING: Acquire, pairs with the Release above. A read-modify-write, which finds the
+            // last one that went.
             GONE.fetch_add(0, Acquire);
         }
         for reclaim in ready {
