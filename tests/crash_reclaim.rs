@@ -18,6 +18,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::cast_possible_truncation,
     reason = "helpers of tests"
 )]
 
@@ -458,14 +459,13 @@ impl Run {
     fn check_shadow(&mut self) -> Result<(), String> {
         for file in 0..self.shape.stripes {
             let image = self.disk.image(FileIndex(file));
-            let at = |offset| usize::try_from(offset).expect("a small disk");
-            let copy_b = &image[at(SUPERBLOCK_COPY_B_OFFSET)..];
+            let copy_b = &image[SUPERBLOCK_COPY_B_OFFSET as usize..];
             let found = choose(&image[..SUPERBLOCK_BYTES], &copy_b[..SUPERBLOCK_BYTES]);
             let Found::Superblock { superblock: Superblock { store_id, geometry, .. }, .. } = found
             else {
                 return Err(format!("no superblock: {found:?}"));
             };
-            let wblocks = image[at(SUPERBLOCK_AREA_BYTES)..].chunks(WBLOCK_BYTES as usize);
+            let wblocks = image[SUPERBLOCK_AREA_BYTES as usize..].chunks(WBLOCK_BYTES as usize);
             for (wblock, bytes) in (file * self.shape.wblocks..).map(WblockId).zip(wblocks) {
                 let wblock_bytes = WBLOCK_BYTES;
                 let home = WblockHome { store_id, stripe: file, wblock, wblock_bytes };

@@ -1,7 +1,6 @@
 //! What a store says of its space: when puts stop and go on, how long it lasts, what holds it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
-#[expect(dead_code, reason = "nothing here is random")]
 mod common;
 
 use brindle::testing::{Harness, SimDisk};

@@ -2,7 +2,6 @@
 //! refused by name, and nothing is changed by halves. In memory, on a simulated disk, on files.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
-#[expect(dead_code, reason = "nothing here is random")]
 mod common;
 
 use brindle::testing::{Clock, Harness, ManualClock, SimDisk};
