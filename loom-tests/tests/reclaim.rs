@@ -381,6 +381,33 @@ fn the_barrier_covers_it_in_the_next_wblock_too() {
     model(2, || superseding_records_are_covered(3));
 }
 
+/// Writer, reclaimer and flusher, each on a thread of its own: the ticket alone passes on to the
+/// flusher what the reclaimer learnt from the count.
+#[test]
+fn what_the_count_tells_comes_with_the_ticket() {
+    model(3, || {
+        let store = Store::new(MIRRORED);
+        let first = store.put(0, 1, ROOM).expect("room");
+        let next = store.wblock_of(store.put(ELSEWHERE, 1, 1).expect("room"));
+        store.stripes.flushed(store.wblock_of(first));
+        let Cut::Until(flushed) = store.stripes.cut(0, next, 0, 0) else { panic!("one record") };
+        let tickets = Arc::new(Tickets::new());
+        let requests = Requests::new(Arc::clone(&store.stripes), Arc::clone(&tickets), 0);
+        let writing = Arc::clone(&store);
+        let writer = thread::spawn(move || writing.put(0, 2, 2).expect("room"));
+        let stripes = Arc::clone(&store.stripes);
+        let flusher = thread::spawn(move || {
+            (tickets.requested() > 0).then(|| Flush::begin(&stripes, next, flushed))
+        });
+        thread::yield_now(); // else loom does not let the writer come first
+        frees(&mut Gate::default(), &store, store.wblock_of(first), &requests);
+        let second = writer.join().expect("writer");
+        if let Some(flush) = flusher.join().expect("flusher") {
+            assert!(flush.covers(&store.stripes, second), "before the ticket");
+        }
+    });
+}
+
 /// With the flusher on its own thread; then the header is struck out and the wblock free.
 #[test]
 fn the_flusher_of_the_ticket_sees_what_it_has_to_cover() {

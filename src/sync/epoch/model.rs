@@ -91,7 +91,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.flush();
         let id = self.id;
-        // ORDERING: Release: what was done under the guard is before what is reclaimed after it.
+        // ORDERING: Release: what was done under this guard is before what follows its end.
         GONE.fetch_add(1, Release);
         let mut ready = Vec::new();
         {
@@ -109,8 +109,8 @@ impl Drop for Guard {
             state.retired = waiting;
         }
         if !ready.is_empty() {
-            // ORDERING: Acquire, pairs with the Release above. A read-modify-write, which finds the
-            // last one that went.
+            // ORDERING: Acquire, pairs with the one above. A read-modify-write, which finds the
+            // last guard that went.
             GONE.fetch_add(0, Acquire);
         }
         for reclaim in ready {
