@@ -612,7 +612,8 @@ fn puts_leave_the_kept_back_wblock_to_a_move() {
     });
 }
 
-/// `then` is put, by who has removed key 0; then the put of key 0 looks.
+/// `then` is put, by who has removed key 0; a put of key 0 looks beside it, on a thread of its own:
+/// after a yield, loom shows no thread the values that it has seen before.
 fn forgets(others: &'static [u8], then: Option<u8>) {
     let store = Store::new(IN_MEMORY);
     let at = store.put(0, 1, 1).expect("room");
@@ -620,29 +621,29 @@ fn forgets(others: &'static [u8], then: Option<u8>) {
         store.put(*key, 1, 1).expect("room");
     }
     let forgotten = Arc::new(Forgotten::new());
-    let raider = {
+    let putter = {
         let (store, forgotten) = (Arc::clone(&store), Arc::clone(&forgotten));
         thread::spawn(move || {
             let guard = pin();
-            while let Some(entry) = store.entry(&guard, 0, at) {
-                forgotten.note(7.into());
-                if entry.remove().is_ok() {
-                    store.bury(at, 1);
-                }
-            }
-            if let Some(key) = then {
-                store.put_under(&guard, Found { key, version: 1, rblocks: 1 }).expect("room");
+            let place = store.index.search(&guard, &Keys(&store), hash(0), store.is_key(0));
+            if let Place::Vacant(_) = place.expect("the index can grow") {
+                let bound = forgotten.bound();
+                assert_eq!(bound, Some(7.into()), "absent, and not known to be forgotten");
             }
         })
     };
-    thread::yield_now(); // else loom does not let the raider come first
     let guard = pin();
-    let place = store.index.search(&guard, &Keys(&store), hash(0), store.is_key(0));
-    if let Place::Vacant(_) = place.expect("the index can grow") {
-        assert_eq!(forgotten.bound(), Some(7.into()), "absent, and not known to be forgotten");
+    while let Some(entry) = store.entry(&guard, 0, at) {
+        forgotten.note(7.into());
+        if entry.remove().is_ok() {
+            store.bury(at, 1);
+        }
+    }
+    if let Some(key) = then {
+        store.put_under(&guard, Found { key, version: 1, rblocks: 1 }).expect("room");
     }
     drop(guard);
-    raider.join().expect("raider");
+    putter.join().expect("putter");
 }
 
 #[test]
@@ -659,5 +660,5 @@ fn who_finds_a_key_removed_in_a_full_segment_knows_its_version() {
 /// The segment is replaced by who removed the key, or by both.
 #[test]
 fn who_finds_a_key_absent_from_a_new_segment_knows_its_version() {
-    model(2, || forgets(&[2], Some(4)));
+    model(1, || forgets(&[2], Some(4)));
 }

@@ -12,7 +12,7 @@ use crate::sync::{Acquire, AtomicU64, Relaxed, Release, fence};
 use crate::unit::Version;
 
 /// The highest version that was forgotten.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Forgotten(AtomicU64);
 
 impl Forgotten {
