@@ -45,6 +45,7 @@ reclaim|src/index/entry.rs|match self.0.compare_exchange(from.0, to.0, Release, 
 reclaim|src/index/forgotten.rs|fence(Acquire);|
 reclaim|src/region/stripe.rs|let free = self.free_count.fetch_update(Acquire, Relaxed, take);|let seen = self.free_count.load(Acquire);\n        let free = match take(seen) {\n            Some(_) => Ok(self.free_count.fetch_sub(1, Acquire)),\n            None => Err(seen),\n        };
 reclaim|src/region/stripe.rs|let pushed = self.free(self.geometry().home_stripe(wblock)).push(wblock);|self.free_count.fetch_add(1, Release);\n        let pushed = self.free(self.geometry().home_stripe(wblock)).push(wblock);\n        self.free_count.fetch_sub(1, Release);
+reclaim|src/index/entry.rs|let _ = self.0.compare_exchange(word.0, word.referenced(true).0, Relaxed, Relaxed);|self.0.store(word.referenced(true).0, Relaxed);
 TABLE
 }
 

@@ -4,7 +4,7 @@
 mod common;
 
 use brindle::testing::{Harness, SimDisk};
-use brindle::{Config, Store};
+use brindle::{Config, Error, PutOptions, Store};
 use common::{WBLOCK_BYTES, config, disk};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,6 +77,46 @@ fn writes_stop_above_the_used_share_and_go_on_below_it_by_themselves() {
 }
 
 #[test]
+fn every_kind_of_put_is_refused_and_every_kind_of_delete_passes() {
+    for place in Place::each() {
+        let store = place.filled(small().stop_writes_used_pct(0), 6);
+        store.reconfigure(store.config().stop_writes_used_pct(20)).unwrap();
+        let is_refused = |result: Result<(), Error>| match result {
+            Err(Error::StopWrites { used_pct: 36..=38, avail_pct }) => avail_pct > 50,
+            Err(Error::Batch { done: 0, source }) => matches!(*source, Error::StopWrites { .. }),
+            _ => false,
+        };
+        assert!(is_refused(store.put("new", "v").map(drop)));
+        assert!(is_refused(store.put([0], "an overwrite").map(drop)));
+        assert!(is_refused(store.put_with([0], "v", &PutOptions::new()).map(drop)));
+        assert!(is_refused(store.put_many([([0], "v")]).map(drop)));
+        assert!(is_refused(store.update([0], |_| Some(Vec::new())).map(drop)));
+        assert_eq!(store.get([0]).expect("as it was").len(), VALUE_BYTES);
+        assert!(store.delete([0]).unwrap());
+        assert_eq!(store.update([1], |_| None).unwrap(), None);
+        assert!(!store.contains_key([1]));
+        store.clear().unwrap();
+        assert!(soon(|| store.put("new", "v").is_ok()), "there is room again");
+    }
+}
+
+#[test]
+fn a_wblock_that_is_full_is_synced_once_there_are_no_timed_flushes() {
+    for place in Place::each() {
+        let store = place.open(small().flush_max_ms(3));
+        if store.stats().io.is_none() {
+            continue;
+        }
+        store.reconfigure(store.config().flush_max_ms(0)).unwrap();
+        for key in 0..4_u8 {
+            store.put([key], vec![key; VALUE_BYTES]).unwrap();
+        }
+        let synced = soon(|| store.stats().wblocks.sealed == 0 && store.stats().wblocks.used == 3);
+        assert!(synced, "{:?}", store.stats().wblocks);
+    }
+}
+
+#[test]
 fn a_changed_threshold_counts_at_once() {
     for place in Place::each() {
         let store = place.filled(small().stop_writes_used_pct(0), 6);
@@ -132,4 +172,20 @@ fn the_runway_shortens_while_wblocks_are_opened() {
     assert!(soon(|| store.stats().runway.seconds_left.is_some()), "eight within a tick or two");
     let left = store.stats().runway.seconds_left.expect("for a minute or more");
     assert!((1..100).contains(&left), "8 wblocks at about a half each second: {left}");
+}
+
+#[test]
+fn puts_wait_for_the_write_cache_and_are_let_in_again() {
+    let members = Arc::new(disk(1, WBLOCKS));
+    let config = small().max_write_cache(2 * u64::from(WBLOCK_BYTES)).stop_writes_avail_pct(0);
+    let (store, mut pump) = Harness::default().open_pumped(config, members).unwrap();
+    let value = vec![1; VALUE_BYTES];
+    // Nobody pumps: what is sealed stays so, and there is nothing to wait for.
+    let refused =
+        (0..u64::from(WBLOCKS)).find_map(|key| store.put(key.to_le_bytes(), &value).err());
+    assert!(matches!(refused, Some(Error::Overloaded)), "{refused:?}");
+    assert!(store.stats().wblocks.sealed > 2, "{:?}", store.stats().wblocks);
+    assert!(store.delete(0_u64.to_le_bytes()).unwrap(), "a delete passes");
+    pump.barrier().unwrap();
+    store.put("again", &value).unwrap();
 }

@@ -140,7 +140,7 @@ fn expired_records_give_their_bytes_back_untouched() {
     let dir = tempfile::tempdir().unwrap();
     for config in [memory(64), on_files(64, dir.path())] {
         let store = Store::open(config.sweep_interval(Duration::from_millis(20))).unwrap();
-        let ttl = PutOptions::new().ttl(Duration::from_millis(1000));
+        let ttl = PutOptions::new().ttl(Duration::from_secs(1));
         for number in 0..1000 {
             store.put_with(key(number), [1; 500], &ttl).unwrap();
             store.put(key(1_000_000 + number), [2; 500]).unwrap();

@@ -105,7 +105,7 @@ fn churn(store: &Store, evicts: bool, thread: u64, keys: &mut [Expected], until:
     while Instant::now() < until {
         // The square is skewed: a quarter of the keys takes half of the writes.
         let share = random.below(1 << 20);
-        let number = (share * share >> 20) * KEYS >> 20;
+        let number = (((share * share) >> 20) * KEYS) >> 20;
         let expected = &mut keys[number as usize];
         match random.below(10) {
             0 => {
@@ -138,8 +138,8 @@ fn check_all(store: &Store, evicts: bool, all: &[Vec<Expected>]) {
 }
 
 fn level(store: &Store) -> Level {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let process = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = process.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let resident_kib =
         resident.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
     let stats = store.stats();
@@ -176,6 +176,7 @@ fn soak(evicts: bool, round: Duration) {
     let (early, late) = (levels[1], levels[levels.len() - 1]);
     let slack_kib = 24 << 10;
     assert!(late.resident_kib <= early.resident_kib * 5 / 4 + slack_kib, "{levels:?}");
+    assert!(late.tombstones <= late.records / 4 + early.tombstones, "{levels:?}");
     assert!(late.free_wblocks > 0 && late.index_bytes <= 2 * early.index_bytes, "{levels:?}");
 }
 

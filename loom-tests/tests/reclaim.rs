@@ -474,6 +474,28 @@ fn check_moved(store: &Store, was_moved: bool) {
     }
 }
 
+/// A read sets the bit that eviction asks for, beside an update and then a move: it undoes neither.
+#[test]
+fn a_read_that_is_noted_undoes_neither_an_update_nor_a_move() {
+    model(2, || {
+        let (store, first) = being_emptied();
+        let reader = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                let guard = pin();
+                let at = store.index.find_noting(&guard, hash(0), store.is_key(0), true);
+                store.read(at.expect("it is there all the time")).version
+            })
+        };
+        let second = store.put(0, 2, 2).expect("room");
+        assert!(store.relocate(1, 0, second));
+        assert!((1..=2).contains(&reader.join().expect("reader")));
+        assert_eq!(store.find(&pin(), 0).map(|found| found.version), Some(2));
+        assert!(store.entry(&pin(), 0, first).is_none(), "the update was undone");
+        assert!(store.entry(&pin(), 0, second).is_none(), "the move was undone");
+    });
+}
+
 #[test]
 fn of_an_update_and_a_move_the_update_stays() {
     model(3, || {

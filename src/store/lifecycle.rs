@@ -26,6 +26,7 @@ impl Store {
     /// [`Error::Forked`].
     pub fn flush(&self) -> Result<()> {
         self.inner.check_writable()?;
+        self.inner.reclaim.common().raise_floor_if_due();
         self.inner.settle(true)
     }
 

@@ -8,7 +8,7 @@ use crate::format::{Flags, RecordHead, RecordView, Shape};
 use crate::index::{Changed, Hash, Occupied};
 use crate::region::Purpose;
 use crate::sync::epoch::Guard;
-use crate::unit::Location;
+use crate::unit::{Location, Version};
 use crate::upkeep::Kind;
 
 /// A record that a reclaimer has met on its walk.
@@ -84,7 +84,8 @@ impl Common {
     pub(super) fn end(&self, site: Site<'_>, met: Met, entry: &Occupied<'_>) -> Ended {
         let view = self.keyspace.view(site.guard, met.location);
         let grace = view.flags() & Flags::GRACE;
-        if view.flags().contains(Flags::HEIR) || grace != Flags::NONE {
+        let is_bound = view.over() == Some(Version::from(u64::MAX));
+        if view.flags().contains(Flags::HEIR) || grace != Flags::NONE || is_bound {
             let head = RecordHead {
                 version: view.version(),
                 expires_at: None,
@@ -101,7 +102,7 @@ impl Common {
     pub(super) fn forget(&self, guard: &Guard, met: Met, entry: &Occupied<'_>) -> Ended {
         let view = self.keyspace.view(guard, met.location);
         if self.has_shadow() {
-            self.keyspace.forget(view.version().max(view.over().unwrap_or_default()));
+            self.keyspace.forget(bound(&view));
         }
         self.take_out(guard, met, entry)
     }
@@ -148,6 +149,14 @@ impl Common {
         self.keyspace.bury(met.location, old.rblocks());
         Ended::Gone
     }
+}
+
+/// What a record that is forgotten must be beaten by: its version, or something above what it
+/// stands over itself. A later record that stands over no more than this one would have to win by
+/// its version alone. (One that stands over all versions is never forgotten.)
+fn bound(view: &RecordView<'_>) -> Version {
+    let above = |over: Version| Version::from(u64::from(over).saturating_add(1));
+    view.over().map_or(view.version(), |over| above(over).max(view.version()))
 }
 
 impl Ended {

@@ -114,7 +114,9 @@ impl Raider {
                     continue;
                 };
                 let view = common.keyspace.view(&guard, location);
-                if !view.is_tombstone() || noted.len() >= NOTED_MAX {
+                // One that stands over all versions could not be stood over in turn.
+                let is_bound = view.over() == Some(Version::from(u64::MAX));
+                if !view.is_tombstone() || is_bound || noted.len() >= NOTED_MAX {
                     continue;
                 }
                 if view.flags().contains(Flags::GRACE) {

@@ -78,6 +78,18 @@ impl Sweeper {
     }
 }
 
+impl Common {
+    /// Before a barrier that a caller asks for: what has expired by now is to stay dead in every
+    /// later run, so the clock floor goes to the shadow with it.
+    pub fn raise_floor_if_due(&self) {
+        let Some(requests) = &self.requests else { return };
+        let now_us = self.clock.precise_us();
+        if self.stripes().wblocks().any(|(_, entry)| entry.soonest_expiry() < now_us) {
+            requests.raise_floor(now_us);
+        }
+    }
+}
+
 /// True if something in `wblock` expired before `before`. What is being emptied is left to that.
 fn is_walkable(common: &Common, wblock: WblockId, before: u64) -> bool {
     let entry = common.stripes().wblock(wblock);
