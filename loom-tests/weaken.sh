@@ -4,6 +4,7 @@
 #
 #   loom-tests/weaken.sh            all of them
 #   loom-tests/weaken.sh stripe     those whose model's file is `stripe`
+#   BRINDLE_WEAKEN_EVERY=4 loom-tests/weaken.sh     every fourth, another set each day
 #
 # The copy is built in target/weaken, so that a second run is quick.
 set -euo pipefail
@@ -49,10 +50,14 @@ reclaim|src/index/entry.rs|let _ = self.0.compare_exchange(word.0, word.referenc
 TABLE
 }
 
+every=${BRINDLE_WEAKEN_EVERY:-1}
+turn=$(($(date +%s) / 86400))
 passed=0
 failed=0
 while IFS='|' read -r model file from to; do
   [ -z "$only" ] || [ "$only" = "$model" ] || continue
+  turn=$((turn + 1))
+  [ $((turn % every)) -eq 0 ] || continue
   rm -rf "$copy/src" "$copy/loom-tests"
   mkdir -p "$copy/loom-tests" "$copy/tools/src"
   cp -r Cargo.toml Cargo.lock src "$copy/"

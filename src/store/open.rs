@@ -410,6 +410,9 @@ impl Opening {
             Some(ShadowSide { service, io, requests }) => (Some(service), Some(io), Some(requests)),
             None => (None, None, None),
         };
+        let wblock_bytes = u64::from(ready.stripes.geometry().wblock_bytes);
+        let backlog_max = ready.settings.write_cache_bytes_max() / wblock_bytes;
+        ready.stripes.set_backlog_max(backlog_max);
         let reclaim = ReclaimService::new(Arc::new(Common {
             keyspace: Arc::clone(&ready.keyspace),
             clock: Arc::clone(&clock),

@@ -104,7 +104,9 @@ mod tests {
     fn the_latest_eight_of_a_line_are_known_once() {
         let ghost = Ghost::new(8);
         let hashes: Vec<Hash> = (1..=10).map(|number| Hash(number << 24)).collect();
-        hashes.iter().for_each(|hash| ghost.push(*hash));
+        for hash in &hashes {
+            ghost.push(*hash);
+        }
         // One at the end, one in the middle, one at the boundary of the words, the latest.
         for number in [3, 7, 5, 10] {
             assert!(ghost.take(hashes[number - 1]), "{number}");
