@@ -29,6 +29,8 @@ pub struct Stats {
     pub data_size_bytes: u64,
     /// Bytes of the index: segments, spare ones, and the directory.
     pub index_bytes: u64,
+    /// Bytes of what a cache remembers of evicted keys, 2 a record; 0 before it first evicts.
+    pub ghost_bytes: u64,
     /// Segments of the index, 16 KiB each.
     pub index_segments: u64,
     /// Segments that were split into two because they were full.
@@ -124,6 +126,7 @@ impl Store {
             live_bytes: keyspace.live_bytes(),
             data_size_bytes: geometry.region_bytes(),
             index_bytes: keyspace.index().bytes(),
+            ghost_bytes: keyspace.ghost_bytes(),
             index_segments: keyspace.index().segments(),
             index_splits: keyspace.index().splits(),
             index_rebuilds: keyspace.index().rebuilds(),

@@ -389,7 +389,9 @@ impl Keyspace {
     ) -> Option<Admitted> {
         let rival_location = entry.location();
         let rival = self.view(guard, rival_location);
-        if precedence(&record, &rival).is_le() {
+        // Of a record and its moved copy the copy stands: it says that there is another.
+        let order = precedence(&record, &rival).then(record.is_heir().cmp(&rival.is_heir()));
+        if order.is_le() {
             self.bury(location, record.rblocks());
             return Some(Admitted::Older);
         }

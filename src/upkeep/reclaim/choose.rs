@@ -159,7 +159,10 @@ impl Chooser {
             if let Some(evict) = evict.filter(|_| !is_busy) {
                 next = self.evictor.choose(evict, &sums, missing > 0);
                 let stop_writes_pct = common.settings.stop_writes_used_pct();
-                stripes.set_credit(self.evictor.credit(evict, &sums, stop_writes_pct));
+                let credit = self.evictor.credit(evict, &sums, stop_writes_pct);
+                // Of each reclaimer's wblocks a like share is filled.
+                let reclaimers = u64::from(stripes.identity().reclaimers);
+                stripes.set_credit(credit.map(|credit| credit * reclaimers));
             }
         }
         if next.is_some() {

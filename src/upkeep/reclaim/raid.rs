@@ -151,7 +151,12 @@ impl Raid {
         let guard = epoch::pin();
         let entry = stripes.wblock(wblock);
         let reserved = match entry.state() {
-            State::Free | State::Struck | State::Damaged => Some(WBLOCK_HEADER_RBLOCKS),
+            State::Free | State::Struck | State::Damaged => {
+                // Also one that was half walked: what it held does not count any more, and if it
+                // is free, somebody may be about to open it.
+                (self.next, self.half_way, self.looks) = (self.next + 1, None, 0);
+                return Some(false);
+            }
             State::Open => (0..stripes.lanes())
                 .find_map(|lane| stripes.open_rblocks(lane).filter(|(open, _)| *open == wblock))
                 .map(|(_, position)| position),

@@ -75,6 +75,13 @@ impl ReclaimService {
     }
 }
 
+/// Of a store that could not be opened after all, too.
+impl Drop for ReclaimService {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 impl Reclaimer {
     fn run(&mut self, stop: &AtomicBool) {
         let mut looks = 0;
