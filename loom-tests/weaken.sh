@@ -44,8 +44,8 @@ reclaim|src/region/reservation.rs|self.stripes.pad(wblock, rblock, self.rblocks,
 reclaim|src/index/entry.rs|.compare_exchange(from.0, to.0, Release, Relaxed)|.compare_exchange(from.0, to.0, Relaxed, Relaxed)
 reclaim|src/index/entry.rs|match self.0.compare_exchange(from.0, to.0, Release, Relaxed) {|match Ok::<u64, u64>(self.0.swap(to.0, Release)).map(drop) {
 reclaim|src/index/forgotten.rs|fence(Acquire);|
-reclaim|src/region/stripe.rs|let free = self.free_count.fetch_update(Acquire, Relaxed, take);|let seen = self.free_count.load(Acquire);\n        let free = match take(seen) {\n            Some(_) => Ok(self.free_count.fetch_sub(1, Acquire)),\n            None => Err(seen),\n        };
-reclaim|src/region/stripe.rs|let pushed = self.free(self.geometry().home_stripe(wblock)).push(wblock);|self.free_count.fetch_add(1, Release);\n        let pushed = self.free(self.geometry().home_stripe(wblock)).push(wblock);\n        self.free_count.fetch_sub(1, Release);
+reclaim|src/region/supply.rs|let free = self.supply.free_count.fetch_update(Acquire, Relaxed, take);|let seen = self.supply.free_count.load(Acquire);\n        let free = match take(seen) {\n            Some(_) => Ok(self.supply.free_count.fetch_sub(1, Acquire)),\n            None => Err(seen),\n        };
+reclaim|src/region/supply.rs|let pushed = self.free(self.geometry().home_stripe(wblock)).push(wblock);|self.supply.free_count.fetch_add(1, Release);\n        let pushed = self.free(self.geometry().home_stripe(wblock)).push(wblock);\n        self.supply.free_count.fetch_sub(1, Release);
 reclaim|src/index/entry.rs|let _ = self.0.compare_exchange(word.0, word.referenced(true).0, Relaxed, Relaxed);|self.0.store(word.referenced(true).0, Relaxed);
 TABLE
 }

@@ -30,7 +30,8 @@ const CUTS: u64 = 60;
 struct Seen {
     /// The numbers of its puts, and the disk's events before each.
     puts: Vec<(u64, usize)>,
-    /// Events when it was first seen to be gone after its last put.
+    /// After its last put it was seen to be gone; then a flush was completed, after so many events.
+    is_gone: bool,
     gone_at: Option<usize>,
 }
 
@@ -40,16 +41,16 @@ fn value(put: u64) -> Vec<u8> {
     value
 }
 
-/// Polls until nothing is left to do at once.
-fn work_off(pump: &mut Pump, reclaimers: &mut [Reclaimer]) {
+/// Polls until nothing is left to do at once, with a look in between at what is gone.
+fn work_off(pump: &mut Pump, reclaimers: &mut [Reclaimer], mut look: impl FnMut(bool)) {
     for _ in 0..200 {
         let paces: Vec<Pace> = reclaimers.iter_mut().map(Reclaimer::poll).collect();
-        pump.poll(false).expect("no faults");
+        look(false);
+        pump.poll(true).expect("no faults");
+        look(true);
         if paces.iter().all(|pace| *pace == Pace::Idle) {
             break;
         }
-        // Two barriers and a header for each wblock on its way.
-        pump.poll(true).expect("no faults");
     }
 }
 
@@ -71,15 +72,18 @@ fn run(seed: u64) -> (u64, u64) {
         }
         let event = disk.crash_points();
         if store.put(number.to_le_bytes(), value(put)).is_err() {
-            work_off(&mut pump, &mut reclaimers);
+            work_off(&mut pump, &mut reclaimers, |is_flushed| {
+                note_gone(&store, &disk, &mut seen, is_flushed);
+            });
             continue;
         }
         let of_key = seen.entry(number).or_default();
         of_key.puts.push((put, event));
-        of_key.gone_at = None;
+        (of_key.is_gone, of_key.gone_at) = (false, None);
         if put % 16 == 0 {
-            work_off(&mut pump, &mut reclaimers);
-            note_gone(&store, &disk, &mut seen);
+            work_off(&mut pump, &mut reclaimers, |is_flushed| {
+                note_gone(&store, &disk, &mut seen, is_flushed);
+            });
         }
     }
     let evicted = store.stats().reclaim.evicted;
@@ -108,11 +112,13 @@ fn run(seed: u64) -> (u64, u64) {
     (evicted, gone)
 }
 
-/// Notes which keys are gone.
-fn note_gone(store: &Store, disk: &SimDisk, seen: &mut BTreeMap<u64, Seen>) {
+/// Notes which keys are gone, or that what was gone before is so on the disk.
+fn note_gone(store: &Store, disk: &SimDisk, seen: &mut BTreeMap<u64, Seen>, is_flushed: bool) {
     for (number, of_key) in seen {
-        if of_key.gone_at.is_none() && !store.contains_key(number.to_le_bytes()) {
-            of_key.gone_at = Some(disk.crash_points());
+        if is_flushed && of_key.is_gone {
+            of_key.gone_at.get_or_insert_with(|| disk.crash_points());
+        } else if !is_flushed {
+            of_key.is_gone |= !store.contains_key(number.to_le_bytes());
         }
     }
 }
