@@ -8,7 +8,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::cast_possible_truncation,
-    clippy::print_stdout,
     reason = "helpers of tests"
 )]
 
@@ -64,7 +63,7 @@ fn run(seed: u64) -> (u64, u64) {
     let harness = Harness::default();
     let members = Arc::new(disk.clone());
     let (store, mut pump, mut reclaimers) = harness.open_driven(config.clone(), members).unwrap();
-    let mut seen: BTreeMap<u64, Seen> = BTreeMap::new();
+    let mut keys: BTreeMap<u64, Seen> = BTreeMap::new();
     for put in 1..=u64::from(WBLOCKS) * u64::from(WBLOCK_BYTES) * 2 / 1_000 {
         let number = if random.below(3) == 0 { random.below(20) } else { random.below(KEYS) };
         if random.below(4) == 0 {
@@ -73,16 +72,16 @@ fn run(seed: u64) -> (u64, u64) {
         let event = disk.crash_points();
         if store.put(number.to_le_bytes(), value(put)).is_err() {
             work_off(&mut pump, &mut reclaimers, |is_flushed| {
-                note_gone(&store, &disk, &mut seen, is_flushed);
+                note_gone(&store, &disk, &mut keys, is_flushed);
             });
             continue;
         }
-        let of_key = seen.entry(number).or_default();
+        let of_key = keys.entry(number).or_default();
         of_key.puts.push((put, event));
         (of_key.is_gone, of_key.gone_at) = (false, None);
         if put % 16 == 0 {
             work_off(&mut pump, &mut reclaimers, |is_flushed| {
-                note_gone(&store, &disk, &mut seen, is_flushed);
+                note_gone(&store, &disk, &mut keys, is_flushed);
             });
         }
     }
@@ -94,7 +93,7 @@ fn run(seed: u64) -> (u64, u64) {
         let Ok((store, _pump)) = harness.open_pumped(config.clone(), Arc::new(cut)) else {
             continue; // before the superblocks were written
         };
-        for (number, of_key) in &seen {
+        for (number, of_key) in &keys {
             let found = store.get(number.to_le_bytes()).map(|record| record.to_vec());
             if of_key.gone_at.is_some_and(|gone_at| gone_at <= point) {
                 gone += 1;
@@ -113,8 +112,8 @@ fn run(seed: u64) -> (u64, u64) {
 }
 
 /// Notes which keys are gone, or that what was gone before is so on the disk.
-fn note_gone(store: &Store, disk: &SimDisk, seen: &mut BTreeMap<u64, Seen>, is_flushed: bool) {
-    for (number, of_key) in seen {
+fn note_gone(store: &Store, disk: &SimDisk, keys: &mut BTreeMap<u64, Seen>, is_flushed: bool) {
+    for (number, of_key) in keys {
         if is_flushed && of_key.is_gone {
             of_key.gone_at.get_or_insert_with(|| disk.crash_points());
         } else if !is_flushed {
