@@ -1,4 +1,5 @@
-//! `verify`: every checksum of a shadow, and what does not match.
+//! `verify`: every checksum of a shadow, and what does not match; and a rule that no checksum
+//! tells: each life of a wblock has a sequence of its own.
 //!
 //! Findings are of two weights. Damage was durable once, or should be there and is not: the exit
 //! status is 1. A tear was never durable (a crash cut it off, or a live store is writing it): it is
@@ -16,6 +17,7 @@ use crate::text::{Size, shown_key};
 use crate::wblock::{Reader, Walked, Wblock, counts};
 use brindle::format::{Damage, DamageCause, DamageKind, RecordView, StoreId, WblockHeader};
 use serde::{Serialize, Serializer};
+use std::collections::HashMap;
 use std::io::Write;
 
 /// Findings that a JSON document lists; all are counted.
@@ -73,10 +75,10 @@ pub(crate) fn run(args: &PathArgs, is_json: bool, out: &mut dyn Write) -> Result
     let shadow = Shadow::open(args)?;
     let progress = Progress::new("verifying", Some(shadow.wblock_bytes_total()));
     let sink = if is_json { Sink::List(Vec::new()) } else { Sink::Text(out) };
-    let mut verifier =
-        Verifier { sink, progress, counts: Counts::default(), damaged: 0, left_out: 0 };
+    let (counts, lives) = (Counts::default(), HashMap::new());
+    let mut verifier = Verifier { sink, progress, counts, lives, damaged: 0, left_out: 0 };
     verifier.check(&shadow)?;
-    let Verifier { sink, progress, counts, damaged, left_out } = verifier;
+    let Verifier { sink, progress, counts, damaged, left_out, .. } = verifier;
     drop(progress);
     match sink {
         Sink::Text(out) => write_summary(out, &counts, damaged)?,
@@ -100,6 +102,8 @@ struct Verifier<'o> {
     sink: Sink<'o>,
     progress: Progress,
     counts: Counts,
+    /// Which wblock has a sequence.
+    lives: HashMap<u64, String>,
     damaged: u64,
     left_out: u64,
 }
@@ -170,6 +174,7 @@ impl Verifier<'_> {
         self.counts.records += u64::from(scan.records);
         self.counts.bytes += scan.bytes;
         self.counts.flushes += u64::from(scan.flushes);
+        self.check_rules(member, place, walked)?;
         let tombstones = walked.records().filter(|(_, view)| view.is_tombstone()).count();
         self.counts.tombstones += tombstones as u64;
         if walked.damaged_copy {
@@ -189,6 +194,23 @@ impl Verifier<'_> {
                 key: view.map(|view| view.key().to_vec()),
                 ..Finding::of_wblock(member, place, &what)
             })?;
+        }
+        Ok(())
+    }
+
+    /// What every writer keeps to, whatever the checksums say.
+    fn check_rules(
+        &mut self,
+        member: &Member,
+        place: u32,
+        walked: &Walked<'_>,
+    ) -> Result<(), Failure> {
+        let sequence = walked.header.sequence.0;
+        let here = format!("wblock {place} of {}", member.path.display());
+        if let Some(other) = self.lives.insert(sequence, here) {
+            let what = format!("has the sequence {sequence}, which {other} has, too");
+            let finding = Finding::of_wblock(member, place, &what);
+            self.find(Finding { is_damage: !walked.in_flux, ..finding })?;
         }
         Ok(())
     }

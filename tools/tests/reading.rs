@@ -5,6 +5,9 @@
 
 mod common;
 
+use brindle::format::{
+    Found, HeaderState, SUPERBLOCK_BYTES, WblockHeader, WblockHome, WblockId, choose,
+};
 use brindle::{Config, Store};
 use common::{arg, brindle, bytes_below, exported, golden};
 use serde_json::json;
@@ -182,6 +185,46 @@ fn what_cannot_be_run_on_is_status_2() {
     assert!(!at("new").exists(), "nothing is left behind");
     brindle(&["import", "--shadow-dir", arg(&at("new")), "--data-size", "64MB", "-"]).with(2);
     brindle(&["--help"]).with(0);
+}
+
+#[test]
+fn a_shadow_whose_wblocks_were_reused_is_clean_and_no_two_lives_have_one_sequence() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(config(dir.path())).unwrap();
+    for n in 0..3_000 {
+        store.put(format!("key {}", n % 150), vec![7; 3_000]).unwrap();
+    }
+    let reclaim = store.stats().reclaim;
+    assert!(reclaim.freed_wblocks > 50 && reclaim.moved_records > 50, "{reclaim:?}");
+    store.close().unwrap();
+    brindle(&["verify", arg(dir.path())]).with(0);
+    assert_eq!(exported(dir.path()).len(), 150);
+
+    // A header for a place that has none, of the life of another place.
+    let file = dir.path().join("stripe-000.shadow");
+    let mut bytes = fs::read(&file).unwrap();
+    let Found::Superblock { superblock, .. } = choose(&bytes[..SUPERBLOCK_BYTES], &[]) else {
+        panic!("a superblock in front");
+    };
+    let home = |place: u32| WblockHome {
+        store_id: superblock.store_id,
+        stripe: 0,
+        wblock: WblockId(place),
+        wblock_bytes: u32::try_from(WBLOCK).unwrap(),
+    };
+    let state =
+        |place: u32| WblockHeader::decode(&bytes[AREA + place as usize * WBLOCK..], &home(place));
+    let valid = (0..16).find_map(|place| {
+        if let HeaderState::Valid { header, .. } = state(place) { Some(header) } else { None }
+    });
+    let empty = (0..16).find(|place| matches!(state(*place), HeaderState::Struck(_)));
+    let (valid, empty) = (valid.expect("one in use"), empty.expect("one struck out"));
+    let twin = WblockHeader { home: home(empty), ..valid }.encode();
+    let at = AREA + empty as usize * WBLOCK;
+    bytes[at..at + twin.len()].copy_from_slice(&twin);
+    fs::write(&file, bytes).unwrap();
+    let found = brindle(&["verify", arg(dir.path())]).with(1);
+    assert!(found.text().contains("has, too"), "{}", found.text());
 }
 
 #[test]
