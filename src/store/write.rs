@@ -170,11 +170,12 @@ impl Inner {
         let until = *patience.until.get_or_insert_with(|| Instant::now() + wait);
         let stripes = self.keyspace.stripes();
         let waited = reclaim.room.wait(stripes, until);
-        if waited != RoomWait::Room && !std::mem::replace(&mut patience.is_over, true) {
+        let is_over = waited != RoomWait::Room || Instant::now() > until;
+        if is_over && !std::mem::replace(&mut patience.is_over, true) {
             return Ok(());
         }
         match (why, waited) {
-            (_, RoomWait::Room) => Ok(()),
+            (_, RoomWait::Room) if !is_over => Ok(()),
             (NoRoom::WriteCache, _) => Err(Error::Overloaded),
             (NoRoom::Space, _) if stripes.is_kept_by_policy() => {
                 Err(self.upkeep.pressure().stopped_now())
