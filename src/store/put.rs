@@ -193,7 +193,7 @@ impl Store {
                 Err(Refused::Because(other)) => return Err(other),
                 Err(Refused::NoRoom(why)) => {
                     drop(guard);
-                    self.inner.wait_for_room(why, &mut patience)?;
+                    self.inner.wait_for_room(intent.purpose(), why, &mut patience)?;
                 }
                 Ok(written) => {
                     let is_put = value.is_some();

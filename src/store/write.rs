@@ -33,7 +33,7 @@ use crate::region::{NoRoom, Purpose, Reservation};
 use crate::sync::epoch::{self, Guard};
 use crate::unit::{KEY_BYTES_MAX, Location, Version};
 use crate::upkeep::{Kind, RoomWait, is_live};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a writer wants of one key.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +63,9 @@ impl From<Error> for Refused {
         Self::Because(error)
     }
 }
+
+/// How long a delete waits for room at least, whatever `overload_wait` says.
+const DELETE_WAIT_MIN: Duration = Duration::from_secs(10);
 
 /// Until when a write waits for room; set when it first has to.
 #[derive(Default)]
@@ -146,7 +149,7 @@ impl Inner {
     fn write_patiently(&self, intent: &Intent<'_>, mut why: NoRoom) -> Result<Written> {
         let mut patience = Patience::default();
         loop {
-            self.wait_for_room(why, &mut patience)?;
+            self.wait_for_room(intent.purpose(), why, &mut patience)?;
             match self.try_write(intent) {
                 Ok(written) => return Ok(written),
                 Err(Refused::Because(error)) => return Err(error),
@@ -164,12 +167,21 @@ impl Inner {
     ///
     /// Nothing can be reclaimed, or `overload_wait` is over.
     #[cold]
-    pub(super) fn wait_for_room(&self, why: NoRoom, patience: &mut Patience) -> Result<()> {
+    pub(super) fn wait_for_room(
+        &self,
+        purpose: Purpose,
+        why: NoRoom,
+        patience: &mut Patience,
+    ) -> Result<()> {
         let reclaim = self.reclaim.common();
-        let wait = reclaim.settings.overload_wait();
+        let wait = match purpose {
+            Purpose::Put | Purpose::Move => reclaim.settings.overload_wait(),
+            // Policy does not send it away: it waits while anything can be gained.
+            Purpose::Delete => reclaim.settings.overload_wait().max(DELETE_WAIT_MIN),
+        };
         let until = *patience.until.get_or_insert_with(|| Instant::now() + wait);
         let stripes = self.keyspace.stripes();
-        let waited = reclaim.room.wait(stripes, until);
+        let waited = reclaim.room.wait(stripes, purpose, until);
         let is_over = waited != RoomWait::Room || Instant::now() > until;
         if is_over && !std::mem::replace(&mut patience.is_over, true) {
             return Ok(());
@@ -475,6 +487,11 @@ impl Written {
 }
 
 impl Intent<'_> {
+    /// What it asks space for.
+    pub(super) fn purpose(&self) -> Purpose {
+        if self.value.is_some() { Purpose::Put } else { Purpose::Delete }
+    }
+
     fn is_plain_delete(&self) -> bool {
         self.value.is_none() && self.version.is_none()
     }

@@ -43,9 +43,9 @@ pub enum RoomWait {
 }
 
 impl Room {
-    /// Waits until there may be room for a put, until there is nothing to be gained, or until
+    /// Waits until there may be room for `purpose`, until there is nothing to be gained, or until
     /// `deadline`.
-    pub fn wait(&self, stripes: &Stripes, deadline: Instant) -> RoomWait {
+    pub fn wait(&self, stripes: &Stripes, purpose: Purpose, deadline: Instant) -> RoomWait {
         let mut seen = lock(&self.state);
         if seen.lookers == 0 {
             return RoomWait::Hopeless;
@@ -54,7 +54,7 @@ impl Room {
         seen.waiting += 1;
         stripes.call_reclaimers();
         let ended = loop {
-            if has_room(stripes) {
+            if has_room(stripes, purpose) {
                 break RoomWait::Room;
             }
             if seen.lookers == 0 || (seen.ended > since && seen.is_hopeless) {
@@ -89,12 +89,13 @@ impl Room {
         let mut seen = lock(&self.state);
         seen.ended = look;
         seen.is_hopeless = is_hopeless;
-        if seen.waiting > 0 && (is_hopeless || has_room(stripes)) {
+        if seen.waiting > 0 && (is_hopeless || has_room(stripes, Purpose::Delete)) {
             self.changed.notify_all();
         }
     }
 }
 
-fn has_room(stripes: &Stripes) -> bool {
-    stripes.may_take(Purpose::Put) && !stripes.is_backlogged()
+/// What is room for a put is room for a delete, too.
+fn has_room(stripes: &Stripes, purpose: Purpose) -> bool {
+    stripes.may_take(purpose) && (purpose != Purpose::Put || !stripes.is_backlogged())
 }
