@@ -24,6 +24,7 @@ mod scan;
 mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod wait;
 mod write;
 
 pub use lifecycle::Binding;

@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::options::{Condition, Expiry};
-use super::write::{Intent, Patience, Refused};
+use super::wait::Patience;
+use super::write::{Intent, Refused};
 use super::{DeleteOptions, PutOptions};
 use super::{Inner, Store};
 use crate::error::{Error, Result};

@@ -26,14 +26,14 @@
 
 use super::Inner;
 use super::options::Condition;
+use super::wait::Patience;
 use crate::error::{Error, Result};
 use crate::format::{Flags, RECORD_HEADER_BYTES_MAX, Rank, RecordHead, RecordView, Shape};
 use crate::index::{Hash, Place};
 use crate::region::{NoRoom, Purpose, Reservation};
 use crate::sync::epoch::{self, Guard};
 use crate::unit::{KEY_BYTES_MAX, Location, Version};
-use crate::upkeep::{Kind, RoomWait, is_live};
-use std::time::{Duration, Instant};
+use crate::upkeep::{Kind, is_live};
 
 /// What a writer wants of one key.
 #[derive(Clone, Copy, Debug)]
@@ -62,17 +62,6 @@ impl From<Error> for Refused {
     fn from(error: Error) -> Self {
         Self::Because(error)
     }
-}
-
-/// How long a delete waits for room at least, whatever `overload_wait` says.
-const DELETE_WAIT_MIN: Duration = Duration::from_secs(10);
-
-/// Until when a write waits for room; set when it first has to.
-#[derive(Default)]
-pub(super) struct Patience {
-    until: Option<Instant>,
-    /// It has nothing to wait for any more.
-    is_over: bool,
 }
 
 /// What the judgement of one turn says.
@@ -155,44 +144,6 @@ impl Inner {
                 Err(Refused::Because(error)) => return Err(error),
                 Err(Refused::NoRoom(again)) => why = again,
             }
-        }
-    }
-
-    /// Waits until there may be room, while reclaim or the shadow catches up (P5). When there is
-    /// nothing to wait for, it says so only the second time: in between the write is tried once
-    /// more, for what it failed for may have been a reclaimer's wblock in passing, which made the
-    /// open one look kept back.
-    ///
-    /// # Errors
-    ///
-    /// Nothing can be reclaimed, or `overload_wait` is over.
-    #[cold]
-    pub(super) fn wait_for_room(
-        &self,
-        purpose: Purpose,
-        why: NoRoom,
-        patience: &mut Patience,
-    ) -> Result<()> {
-        let reclaim = self.reclaim.common();
-        let wait = match purpose {
-            Purpose::Put | Purpose::Move => reclaim.settings.overload_wait(),
-            // Policy does not send it away: it waits while anything can be gained.
-            Purpose::Delete => reclaim.settings.overload_wait().max(DELETE_WAIT_MIN),
-        };
-        let until = *patience.until.get_or_insert_with(|| Instant::now() + wait);
-        let stripes = self.keyspace.stripes();
-        let waited = reclaim.room.wait(stripes, purpose, until);
-        let is_over = waited != RoomWait::Room || Instant::now() > until;
-        if is_over && !std::mem::replace(&mut patience.is_over, true) {
-            return Ok(());
-        }
-        match (why, waited) {
-            (_, RoomWait::Room) if !is_over => Ok(()),
-            (NoRoom::WriteCache, _) => Err(Error::Overloaded),
-            (NoRoom::Space, _) if stripes.is_kept_by_policy() => {
-                Err(self.upkeep.pressure().stopped_now())
-            }
-            (NoRoom::Space, _) => Err(Error::OutOfSpace),
         }
     }
 
