@@ -4,8 +4,8 @@
 //! run does the same work. A store holds a million records unless `BRINDLE_BENCH_RECORDS` says
 //! otherwise: several times the cache, and built in a second.
 //!
-//! Space is not reclaimed yet, so what writes does so in a store with room for it, and in a fresh
-//! one when that is used up: see [`Supply`].
+//! What writes does so in a store with room for it, and in a fresh one when that is used up, so
+//! that no bench but `reclaim` pays for getting space back: see [`Supply`].
 
 #![allow(
     dead_code,
