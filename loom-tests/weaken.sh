@@ -47,6 +47,13 @@ reclaim|src/index/forgotten.rs|fence(Acquire);|
 reclaim|src/region/supply.rs|let free = self.supply.free_count.fetch_update(Acquire, Relaxed, take);|let seen = self.supply.free_count.load(Acquire);\n        let free = match take(seen) {\n            Some(_) => Ok(self.supply.free_count.fetch_sub(1, Acquire)),\n            None => Err(seen),\n        };
 reclaim|src/region/supply.rs|let pushed = self.free(self.geometry().home_stripe(wblock)).push(wblock);|self.supply.free_count.fetch_add(1, Release);\n        let pushed = self.free(self.geometry().home_stripe(wblock)).push(wblock);\n        self.supply.free_count.fetch_sub(1, Release);
 reclaim|src/index/entry.rs|let _ = self.0.compare_exchange(word.0, word.referenced(true).0, Relaxed, Relaxed);|self.0.store(word.referenced(true).0, Relaxed);
+epoch|src/sync/epoch/slot.rs|self.word.store(word + 1, Release);|self.word.store(word + 1, Relaxed);
+epoch|src/sync/epoch/slot.rs|            fence_seq_cst();|
+epoch|src/sync/epoch/slot.rs|self.word.store(word.wrapping_add(step), Release);|self.word.store(word.wrapping_add(step), Relaxed);
+epoch|src/sync/epoch/slot.rs|self.word.load(Acquire)|self.word.load(Relaxed)
+epoch|src/sync/epoch/slot.rs|.compare_exchange(false, true, Acquire, Relaxed)|.compare_exchange(false, true, Relaxed, Relaxed)
+epoch|src/sync/epoch/steward.rs|slot.session() == Some(*session)|false
+epoch|src/sync/epoch/steward.rs|if !barrier() {|if false {
 TABLE
 }
 

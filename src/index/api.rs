@@ -18,7 +18,7 @@ use super::entry::{Changed, DEPTH_CAP, Hash, Probe, Slot, Word, X_BITS, spread};
 use super::growth::{self, Plan, Records};
 use super::pool::Pool;
 use super::segment::{Range, Segment, Verdict};
-use crate::sync::epoch::{Guard, pin};
+use crate::sync::epoch::{self, Guard};
 use crate::sync::{Arc, AtomicU64, Relaxed};
 use crate::unit::Location;
 use std::io;
@@ -163,7 +163,7 @@ impl Index {
     }
 
     fn with_pool(expected_records: u64, pool: Pool) -> io::Result<Self> {
-        let guard = pin();
+        let guard = epoch::pin();
         let ranges = first_ranges(expected_records);
         let mut blanks = vec![pool.map(ranges.len())?];
         while blanks.len() < ranges.len() {
@@ -387,9 +387,7 @@ impl Drop for Index {
         // SAFETY: (1) `&mut self`: no call is under way, and none will come. What was retired is
         // not in the directory, and returns to the pool, which it keeps alive, later.
         unsafe { self.directory.clear() };
-        for _ in 0..3 {
-            pin().flush(); // the memory goes now if nobody else is pinned
-        }
+        epoch::advance(); // the memory goes now if nobody else is pinned
     }
 }
 

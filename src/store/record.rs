@@ -127,8 +127,8 @@ impl Deref for OwnedRecord {
     }
 }
 
-/// Keeps the calling thread pinned, for many reads under one pin: a get under it saves the fence
-/// that a pin costs. The same warning as for [`Record`] holds.
+/// Keeps the calling thread pinned, for many reads of one moment: a get under it saves the two
+/// stores of a pin. The same warning as for [`Record`] holds.
 pub struct Pin<'s> {
     store: &'s Store,
     guard: Guard,

@@ -4,8 +4,8 @@
 //! - No other room names `std::sync::atomic` or `loom` (`tests/tidy.rs` checks it): an atomic
 //!   that loom cannot see is an ordering that no model checks.
 //! - `SeqCst` is not exported. Loom treats a `SeqCst` access as `AcqRel`, so a proof that leans on
-//!   one could not be checked. Where one total order is needed, a fence is, which loom models
-//!   faithfully; nothing here needs one today.
+//!   one could not be checked. Where one total order is needed, [`fence_seq_cst`] is, which loom
+//!   models faithfully.
 //! - Epochs come through [`epoch`]: crossbeam's in a build; under loom a stand-in that reclaims
 //!   as early as the contract allows, so that a use after retirement is caught.
 
@@ -78,6 +78,17 @@ pub fn prefetch(address: *const u8) {
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = address;
+}
+
+/// The fence for a store before a load on both sides (Dekker): see the header.
+#[inline]
+pub fn fence_seq_cst() {
+    #[cfg(loom)]
+    use loom::sync::atomic::Ordering::SeqCst;
+    #[cfg(not(loom))]
+    use std::sync::atomic::Ordering::SeqCst;
+    // ORDERING: SeqCst, the one that this is for.
+    fence(SeqCst);
 }
 
 /// Locks `mutex`; a panic of another holder does not spread: every holder in this crate leaves

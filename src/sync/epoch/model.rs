@@ -62,6 +62,13 @@ pub fn pin() -> Guard {
     Guard { id, bag: RefCell::new(Vec::new()) }
 }
 
+/// Retires what was deferred: see the real [`advance`](crate::sync::epoch::advance).
+pub fn advance() {
+    for _ in 0..3 {
+        pin().flush();
+    }
+}
+
 impl Guard {
     /// Runs `reclaim` once every guard alive now is gone.
     ///

@@ -21,18 +21,9 @@ impl Passage {
         Self(over)
     }
 
-    /// True once it is over. Does not hurry: see [`advance`].
+    /// True once it is over. Does not hurry: see [`advance`](super::advance).
     pub fn is_over(&self) -> bool {
         // ORDERING: Acquire, pairs with `begin`.
         self.0.load(Acquire)
-    }
-}
-
-/// Helps the epoch on, as far as the pins that are held let it. Costs a look at every thread that
-/// has ever pinned.
-pub fn advance() {
-    // Each flush tries to move the epoch on by one; deferred work is due after two.
-    for _ in 0..3 {
-        pin().flush();
     }
 }
