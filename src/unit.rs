@@ -62,6 +62,16 @@ pub struct Sequence(pub u64);
 #[repr(transparent)]
 pub struct Version(u64);
 
+impl Version {
+    /// That of a write at `now_us` over `current`, which it wins over. `None`: there is no higher
+    /// one.
+    #[inline]
+    pub(crate) fn next(current: Option<Self>, now_us: u64) -> Option<Self> {
+        let Some(current) = current else { return Some(Self(now_us)) };
+        current.0.checked_add(1).map(|next| Self(next.max(now_us)))
+    }
+}
+
 impl From<u64> for Version {
     fn from(micros: u64) -> Self {
         Self(micros)

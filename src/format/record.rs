@@ -289,13 +289,28 @@ impl Checks {
     /// Cost: one pass over key and value; no allocation.
     #[inline]
     pub fn compute(seed: Seed, head: &RecordHead, shape: &Shape, key: &[u8], value: &[u8]) -> Self {
-        let value_check = seed.check(value);
-        let checks = Self { head: 0, value: value_check };
-        let bytes = encode_head(shape, head, checks);
+        Self::with_value(seed, head, shape, key, Self::of_value(seed, value))
+    }
+
+    /// The check of a value, which needs no head: it can be computed before the others.
+    #[inline]
+    pub fn of_value(seed: Seed, value: &[u8]) -> u32 {
+        seed.check(value)
+    }
+
+    /// The same as [`compute`](Self::compute), with the value's check at hand.
+    #[inline]
+    pub fn with_value(
+        seed: Seed,
+        head: &RecordHead,
+        shape: &Shape,
+        key: &[u8],
+        value: u32,
+    ) -> Self {
+        let bytes = encode_head(shape, head, Self { head: 0, value });
         let end = shape.header_bytes - WORD_BYTES;
         let front = bytes.get(HEAD_CHECKED_FROM..end).unwrap_or_default();
-        let head_check = check_in_parts(seed.with(head.version.into()), front, key);
-        Self { head: head_check, value: value_check }
+        Self { head: check_in_parts(seed.with(head.version.into()), front, key), value }
     }
 }
 

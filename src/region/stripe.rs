@@ -223,6 +223,13 @@ impl Stripes {
         if is_hot { self.geometry().stripes + self.identity.reclaimers + stripe } else { stripe }
     }
 
+    /// True if the lane of a put may depend on the record before.
+    #[inline]
+    pub fn has_hot_lanes(&self) -> bool {
+        // ORDERING: Relaxed, as in `lane_for_put`.
+        self.hot_age.load(Relaxed) > 0
+    }
+
     /// Puts over records younger than this go to the hot lanes; 0: none do. Unit: wblocks opened
     /// since.
     pub fn set_hot_age(&self, wblocks: u64) {

@@ -13,6 +13,7 @@
 //! - C2  The region lives until the last clone, record and scan of the store is gone.
 #![forbid(unsafe_code)]
 
+mod direct;
 mod get;
 mod lifecycle;
 mod open;

@@ -84,10 +84,13 @@ impl Store {
     #[inline]
     fn put_intent(&self, intent: &Intent<'_>, durable: bool) -> Result<Version> {
         self.inner.check_durable(durable)?;
-        let written = self.inner.write(intent)?;
+        let version = match self.inner.put_directly(intent) {
+            Some(version) => version,
+            // A put always leaves a version: `Done` of a put carries one.
+            None => self.inner.write(intent)?.version.unwrap_or_default(),
+        };
         self.inner.settle(durable)?;
-        // A put always leaves a version: `Done` of a put carries one.
-        Ok(written.version.unwrap_or_default())
+        Ok(version)
     }
 
     /// Puts each pair, in order, and returns their versions. Each record is atomic, the batch is

@@ -159,7 +159,7 @@ impl Inner {
         let site = Site { guard: &guard, stripe: self.stripe(), hash };
         let mut pending = None;
         let result = loop {
-            let place = if intent.is_plain_delete() {
+            let found = if intent.is_plain_delete() {
                 match self.keyspace.search_present(&guard, hash, intent.key) {
                     // An absent key needs no entry: its delete must not make the index grow.
                     Ok(None) => {
@@ -171,8 +171,7 @@ impl Inner {
             } else {
                 self.keyspace.search(&guard, hash, intent.key)
             };
-            let Some(place) = place else { break Err(Error::OutOfSpace.into()) };
-            let current = location(&place).map(|at| self.keyspace.view(&guard, at));
+            let Some((place, current)) = found else { break Err(Error::OutOfSpace.into()) };
             let is_live = current.is_some_and(|view| is_live(&view, || self.clock.coarse_us()));
             match self.turn(&site, intent, &Found { place, current, is_live }, &mut pending) {
                 Ok(Turn::Over(written)) => break Ok(written),
@@ -269,12 +268,10 @@ impl Inner {
         if intent.value.is_none() && !self.has_shadow() && !must_remember {
             return Ok(Verdict::Remove);
         }
-        let now = self.clock.coarse_us();
-        let Some(current) = current else { return Ok(Verdict::Write(now.into())) };
-        match u64::from(current.version()).checked_add(1) {
-            Some(next) => Ok(Verdict::Write(now.max(next).into())),
-            None => Err(Error::VersionConflict { current: current.version() }),
-        }
+        let current = current.map(RecordView::version);
+        let next = Version::next(current, self.clock.coarse_us());
+        let conflict = || Error::VersionConflict { current: current.unwrap_or_default() };
+        next.map(Verdict::Write).ok_or_else(conflict)
     }
 
     /// A version of the caller's: it wins, stands already, or loses.
@@ -306,7 +303,7 @@ impl Inner {
 
     /// What the record says besides key and value, given what it replaces (P4).
     #[inline]
-    fn head(
+    pub(super) fn head(
         &self,
         intent: &Intent<'_>,
         version: Version,
@@ -443,6 +440,15 @@ impl Intent<'_> {
         if self.value.is_some() { Purpose::Put } else { Purpose::Delete }
     }
 
+    /// A put that nothing but a want of room can refuse.
+    #[inline]
+    pub(super) fn is_certain(&self) -> bool {
+        self.value.is_some()
+            && self.version.is_none()
+            && self.exactly.is_none()
+            && self.condition == Condition::Always
+    }
+
     fn is_plain_delete(&self) -> bool {
         self.value.is_none() && self.version.is_none()
     }
@@ -450,7 +456,7 @@ impl Intent<'_> {
 
 /// Whether the record would be within `limit` bytes.
 #[inline]
-fn fits(intent: &Intent<'_>, limit: u64) -> Result<()> {
+pub(super) fn fits(intent: &Intent<'_>, limit: u64) -> Result<()> {
     let value_bytes = intent.value.map_or(0, <[u8]>::len);
     let size = (RECORD_HEADER_BYTES_MAX + intent.key.len() + value_bytes) as u64;
     if size > limit { Err(Error::RecordTooLarge { size, limit }) } else { Ok(()) }

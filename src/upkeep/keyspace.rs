@@ -200,14 +200,30 @@ impl Keyspace {
         vacant.insert(location)
     }
 
-    /// The place of `key` in the index, for a writer. `None`: the index can grow no more.
+    /// The place of `key` in the index, for a writer, and the record there. `None`: the index can
+    /// grow no more.
     #[inline]
-    pub fn search<'g>(&'g self, guard: &'g Guard, hash: Hash, key: &[u8]) -> Option<Place<'g>> {
+    pub fn search<'g>(
+        &'g self,
+        guard: &'g Guard,
+        hash: Hash,
+        key: &[u8],
+    ) -> Option<(Place<'g>, Option<RecordView<'g>>)> {
+        let mut found = None;
         let is_key = |location| {
             self.prefetch_behind(location, READ_BYTES.min(RECORD_HEADER_BYTES + key.len()));
-            self.view(guard, location).key() == key
+            let view = self.view(guard, location);
+            let is_key = view.key() == key;
+            if is_key {
+                found = Some(view);
+            }
+            is_key
         };
-        self.index.search(guard, &Hasher { keyspace: self, guard }, hash, is_key).ok()
+        let hasher = Hasher { keyspace: self, guard };
+        let place = self.index.search(guard, &hasher, hash, is_key).ok()?;
+        // What was found may have been replaced by a split, and then been removed.
+        let found = found.filter(|_| matches!(place, Place::Occupied(_)));
+        Some((place, found))
     }
 
     /// Asks the processor for the record that `hash` most likely leads to. The index line should
@@ -231,11 +247,19 @@ impl Keyspace {
         guard: &'g Guard,
         hash: Hash,
         key: &[u8],
-    ) -> Result<Option<Place<'g>>, IndexFull> {
-        let is_key = |location| self.view(guard, location).key() == key;
+    ) -> Result<Option<(Place<'g>, Option<RecordView<'g>>)>, IndexFull> {
+        let mut found = None;
+        let is_key = |location| {
+            let view = self.view(guard, location);
+            let is_key = view.key() == key;
+            if is_key {
+                found = Some(view);
+            }
+            is_key
+        };
         let hasher = Hasher { keyspace: self, guard };
-        let found = self.index.search_occupied(guard, &hasher, hash, is_key)?;
-        Ok(found.map(Place::Occupied))
+        let entry = self.index.search_occupied(guard, &hasher, hash, is_key)?;
+        Ok(entry.map(|entry| (Place::Occupied(entry), found)))
     }
 
     /// The entry of the key with `hash` if it names the record at `location`.
@@ -262,26 +286,57 @@ impl Keyspace {
         head: &RecordHead,
         (key, value): (&[u8], &[u8]),
     ) {
-        let identity = self.stripes.identity();
-        let checks = if identity.has_shadow {
-            let seed = Seed::new(identity.store_key, space.location(), space.word());
-            Checks::compute(seed, head, shape, key, value)
+        let value_check = self.fill_body(space, shape, (key, value));
+        self.fill_head(space, shape, head, (key, value_check));
+    }
+
+    /// Fills a reservation with key and value; returns the value's check, for the head.
+    #[inline]
+    pub fn fill_body(
+        &self,
+        space: &mut Reservation<'_>,
+        shape: &Shape,
+        (key, value): (&[u8], &[u8]),
+    ) -> u32 {
+        // The zeros go first, a store of known length, and the value over them.
+        space.zero_tail();
+        space.fill(shape.header_bytes, key);
+        space.fill(shape.header_bytes + key.len(), value);
+        if self.stripes.identity().has_shadow {
+            Checks::of_value(self.seed(space), value)
+        } else {
+            Checks::NONE.value
+        }
+    }
+
+    /// Fills in the head of a record whose body is there.
+    #[inline]
+    pub fn fill_head(
+        &self,
+        space: &mut Reservation<'_>,
+        shape: &Shape,
+        head: &RecordHead,
+        (key, value_check): (&[u8], u32),
+    ) {
+        let checks = if self.stripes.identity().has_shadow {
+            Checks::with_value(self.seed(space), head, shape, key, value_check)
         } else {
             Checks::NONE
         };
         let bytes = encode_head(shape, head, checks);
-        // Copies of known lengths are a few stores each; the zeros go first, and the value over
-        // them. A record with an optional field is long enough for the longest head, and key and
-        // value go over what is too long of it.
-        space.zero_tail();
+        // A copy of known length is a few stores.
         match bytes.first_chunk::<{ RECORD_HEADER_BYTES - WORD_BYTES }>() {
             Some(fixed) if shape.header_bytes == RECORD_HEADER_BYTES => {
                 space.fill(WORD_BYTES, fixed);
             }
-            _ => space.fill(WORD_BYTES, &bytes),
+            _ => space
+                .fill(WORD_BYTES, bytes.get(..shape.header_bytes - WORD_BYTES).unwrap_or(&bytes)),
         }
-        space.fill(shape.header_bytes, key);
-        space.fill(shape.header_bytes + key.len(), value);
+    }
+
+    #[inline]
+    fn seed(&self, space: &Reservation<'_>) -> Seed {
+        Seed::new(self.stripes.identity().store_key, space.location(), space.word())
     }
 
     /// The record at `location` is committed and expires.
@@ -363,7 +418,7 @@ impl Keyspace {
             if let Some(expires_at) = record.expires_at() {
                 self.expires(location, expires_at);
             }
-            match self.search(guard, hash, record.key())? {
+            match self.search(guard, hash, record.key())?.0 {
                 Place::Vacant(vacant) if vacant.insert(location).is_ok() => {
                     self.count(stripe, Kind::Absent, Kind::of(Some(&record)));
                     return Some(Admitted::New);

@@ -1,0 +1,72 @@
+//! The path of nearly every put: no condition, no version of the caller's, so nothing can refuse
+//! it. It does once, and in a better order, what the loop of `write` does; the rules (P1 to P4)
+//! are that file's.
+//!
+//! A put waits for two lines from memory: the bucket of its key, and the record that it replaces.
+//! So the bucket is asked for first, and while it comes the space is reserved and key and value
+//! are copied; what is left to do then is short, so that the processor reaches the next put, and
+//! asks for its bucket, while this one still waits. Whatever is out of the common, a lost race, no
+//! room, a wblock that depends on the record before, is left to the loop.
+#![forbid(unsafe_code)]
+
+use super::Inner;
+use super::write::{Intent, fits};
+use crate::format::{RecordView, Shape};
+use crate::index::Place;
+use crate::region::Purpose;
+use crate::sync::epoch;
+use crate::unit::{KEY_BYTES_MAX, Version};
+use crate::upkeep::Kind;
+
+impl Inner {
+    /// Puts `intent`. `None`: not done, for the loop to do or to refuse.
+    #[inline]
+    pub(super) fn put_directly(&self, intent: &Intent<'_>) -> Option<Version> {
+        let value = intent.value.filter(|_value| intent.is_certain())?;
+        let guard = epoch::pin();
+        self.check_writable().ok()?;
+        let hash = self.keyspace.hash(intent.key);
+        self.keyspace.index().prefetch(&guard, hash);
+
+        let is_legal = !intent.key.is_empty() && intent.key.len() <= KEY_BYTES_MAX;
+        let stripes = self.keyspace.stripes();
+        if !is_legal || stripes.has_hot_lanes() {
+            return None;
+        }
+        fits(intent, self.limits.max_record_bytes).ok()?;
+        self.check_room_for_puts().ok()?;
+        let stripe = self.stripe();
+        let now = self.clock.coarse_us();
+        let shape = Shape::new(intent.key.len(), value.len(), intent.expires_at.is_some(), false);
+        // From here on what is not published becomes padding (P3).
+        let mut space = stripes.reserve(&guard, stripe, shape.rblocks, Purpose::Put).ok()?;
+        let value_check = self.keyspace.fill_body(&mut space, &shape, (intent.key, value));
+
+        let (place, current) = self.keyspace.search(&guard, hash, intent.key)?;
+        let version = Version::next(current.as_ref().map(RecordView::version), now)?;
+        let head = self.head(intent, version, current.as_ref());
+        if head.over.is_some() {
+            return None;
+        }
+        self.keyspace.fill_head(&mut space, &shape, &head, (intent.key, value_check));
+        space.show();
+        match &place {
+            Place::Vacant(vacant) => {
+                self.keyspace.insert(vacant, hash, space.location()).ok()?;
+            }
+            Place::Occupied(occupied) => {
+                let old = occupied.location();
+                occupied.replace(space.location()).ok()?;
+                if let Some(current) = &current {
+                    self.keyspace.bury(old, current.rblocks());
+                }
+            }
+        }
+        self.keyspace.count(stripe, Kind::of(current.as_ref()), Kind::Value);
+        let location = space.commit();
+        if let Some(expires_at) = intent.expires_at {
+            self.keyspace.expires(location, expires_at);
+        }
+        Some(version)
+    }
+}
