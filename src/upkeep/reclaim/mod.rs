@@ -168,7 +168,7 @@ impl Reclaimer {
         let pace = self.clean(&common, choice);
         // Nothing to be gained: nothing under way, and no wblock worth emptying.
         let is_hopeless = pace == Pace::Idle && self.gate.count() == 0;
-        common.room.announce(common.stripes(), look, is_hopeless);
+        common.room.announce(common.stripes(), (self.number, look), is_hopeless);
         let gate = match (has_freed, self.gate.count()) {
             (true, _) => Pace::Now,
             (false, 0) => Pace::Idle,

@@ -4,8 +4,9 @@
 //! Who waits holds no pin: it would wait for itself.
 //!
 //! Invariants
-//! - N1  A wait that begins after a failed reservation ends by a look of the reclaimer that began
-//!   after it: so it misses neither a wblock that was freed, nor that there is nothing to free.
+//! - N1  A wait that begins after a failed reservation ends by looks of the reclaimers that began
+//!   after it: so it misses neither a wblock that was freed, nor that there is nothing to free. The
+//!   latter takes the word of every reclaimer: each sees its own wblocks only.
 #![forbid(unsafe_code)]
 
 use crate::region::{Purpose, Stripes};
@@ -22,13 +23,26 @@ pub struct Room {
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// Looks of reclaimers that were begun, and that one of them which ended last.
+    /// Looks of reclaimers that were begun.
     begun: u64,
-    ended: u64,
-    is_hopeless: bool,
     waiting: u64,
-    /// Threads that look. Without any, as in a test that polls by itself, a wait would be in vain.
-    lookers: u32,
+    /// What each thread that looks has seen last. Without any, as in a test that polls by itself, a
+    /// wait would be in vain.
+    lookers: Vec<Look>,
+}
+
+/// A look of a reclaimer, by the number that it began with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    number: u64,
+    is_hopeless: bool,
+}
+
+impl Seen {
+    /// Every reclaimer has looked since, and none has seen anything to be gained.
+    fn is_hopeless(&self, since: u64) -> bool {
+        self.lookers.iter().all(|look| look.number > since && look.is_hopeless)
+    }
 }
 
 /// How a wait for room ended.
@@ -47,9 +61,6 @@ impl Room {
     /// `deadline`.
     pub fn wait(&self, stripes: &Stripes, purpose: Purpose, deadline: Instant) -> RoomWait {
         let mut seen = lock(&self.state);
-        if seen.lookers == 0 {
-            return RoomWait::Hopeless;
-        }
         let since = seen.begun;
         seen.waiting += 1;
         stripes.call_reclaimers();
@@ -57,7 +68,7 @@ impl Room {
             if has_room(stripes, purpose) {
                 break RoomWait::Room;
             }
-            if seen.lookers == 0 || (seen.ended > since && seen.is_hopeless) {
+            if seen.is_hopeless(since) {
                 break RoomWait::Hopeless;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -70,10 +81,10 @@ impl Room {
         ended
     }
 
-    /// A thread begins to look, or ends.
+    /// So many reclaimers look from now on.
     pub(super) fn set_lookers(&self, lookers: u32) {
         let mut seen = lock(&self.state);
-        seen.lookers = lookers;
+        seen.lookers = (0..lookers).map(|_| Look::default()).collect();
         self.changed.notify_all();
     }
 
@@ -84,11 +95,18 @@ impl Room {
         seen.begun
     }
 
-    /// The look has ended: `is_hopeless` if nothing is to be gained, nor on its way.
-    pub(super) fn announce(&self, stripes: &Stripes, look: u64, is_hopeless: bool) {
+    /// The look `number` of `reclaimer` has ended: `is_hopeless` if nothing is to be gained, nor on
+    /// its way.
+    pub(super) fn announce(
+        &self,
+        stripes: &Stripes,
+        (reclaimer, number): (u32, u64),
+        is_hopeless: bool,
+    ) {
         let mut seen = lock(&self.state);
-        seen.ended = look;
-        seen.is_hopeless = is_hopeless;
+        if let Some(look) = seen.lookers.get_mut(reclaimer as usize) {
+            *look = Look { number, is_hopeless };
+        }
         if seen.waiting > 0 && (is_hopeless || has_room(stripes, Purpose::Delete)) {
             self.changed.notify_all();
         }
