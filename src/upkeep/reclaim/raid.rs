@@ -146,8 +146,8 @@ impl Raid {
         if wblock.0 >= stripes.geometry().wblocks() {
             return Some(true);
         }
-        // Pinned before the state is read: a wblock that is not in quarantine yet is not opened
-        // again while this pin is held.
+        // Pinned before the state is read: a wblock that is not struck out yet, whosever it is,
+        // begins its passage later, and so is not opened again while this pin is held.
         let guard = epoch::pin();
         let entry = stripes.wblock(wblock);
         let reserved = match entry.state() {
@@ -160,8 +160,6 @@ impl Raid {
             State::Open => (0..stripes.lanes())
                 .find_map(|lane| stripes.open_rblocks(lane).filter(|(open, _)| *open == wblock))
                 .map(|(_, position)| position),
-            // Another reclaimer's may be freed under this pin.
-            State::Quarantined if stripes.identity().reclaimers > 1 => None,
             State::Sealed | State::Used | State::Defrag | State::Emptying | State::Quarantined => {
                 Some(stripes.geometry().wblock_rblocks())
             }
