@@ -18,7 +18,7 @@ mod supply;
 mod wblock;
 
 pub use cut::Cut;
-pub use gate::{Barriers, Gate};
+pub use gate::{Barriers, Gate, Waiting};
 #[cfg(not(loom))]
 pub use mapping::{HUGE_PAGE_BYTES, Mapping};
 pub use memory::Region;

@@ -1,7 +1,8 @@
 //! What reclaim has done and what it waits for, for statistics.
 #![forbid(unsafe_code)]
 
-use crate::sync::{AtomicBool, AtomicU64, Relaxed};
+use crate::region::Waiting;
+use crate::sync::{AtomicU64, Relaxed};
 
 /// Counted by the reclaimers, read by anybody.
 #[derive(Debug, Default)]
@@ -14,10 +15,11 @@ pub struct ReclaimCounters {
     pub(super) evicted: AtomicU64,
     pub(super) tombstones_dropped: AtomicU64,
     pub(super) raids: AtomicU64,
-    pub(super) waiting_for_pins: AtomicU64,
-    pub(super) waiting_for_barrier: AtomicU64,
-    /// The store runs short of free wblocks.
-    pub(super) is_pressed: AtomicBool,
+    /// In the gates of all reclaimers.
+    waiting_for_pins: AtomicU64,
+    waiting_for_barrier: AtomicU64,
+    /// Reclaimers that find free wblocks running short.
+    pub(super) pressed: AtomicU64,
 }
 
 /// What reclaim has done since the store was opened, and what it waits for.
@@ -54,7 +56,25 @@ pub(super) fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Relaxed);
 }
 
+/// Changes the share of one reclaimer in a sum.
+pub(super) fn change(sum: &AtomicU64, from: u64, to: u64) {
+    // ORDERING: Relaxed. Statistics, and policy: that it is heeded a moment later harms nobody.
+    sum.fetch_add(to.wrapping_sub(from), Relaxed);
+}
+
 impl ReclaimCounters {
+    /// One of the gates held `from`, and holds `to`.
+    pub(super) fn note_waiting(&self, from: Waiting, to: Waiting) {
+        change(&self.waiting_for_pins, from.pins, to.pins);
+        change(&self.waiting_for_barrier, from.barrier, to.barrier);
+    }
+
+    /// Wblocks in all gates.
+    pub(super) fn in_gates(&self) -> u64 {
+        // ORDERING: Relaxed, both, as in `change`.
+        self.waiting_for_pins.load(Relaxed) + self.waiting_for_barrier.load(Relaxed)
+    }
+
     /// The figures of this moment.
     pub fn stats(&self) -> ReclaimStats {
         // ORDERING: Relaxed. Statistics.
@@ -70,8 +90,7 @@ impl ReclaimCounters {
             raids: read(&self.raids),
             waiting_for_pins: read(&self.waiting_for_pins),
             waiting_for_barrier: read(&self.waiting_for_barrier),
-            // ORDERING: Relaxed, as above.
-            is_pressed: self.is_pressed.load(Relaxed),
+            is_pressed: read(&self.pressed) > 0,
         }
     }
 }

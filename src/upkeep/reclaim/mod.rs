@@ -43,9 +43,9 @@ pub use service::ReclaimService;
 use super::keyspace::Keyspace;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::region::{Barriers, Gate, State, Stripes};
+use crate::region::{Barriers, Gate, State, Stripes, Waiting};
 use crate::shadow::Requests;
-use crate::sync::{Arc, Relaxed};
+use crate::sync::Arc;
 use crate::unit::WblockId;
 use choose::{Choice, Chooser, Moment};
 use cleaner::{Cleaner, Step};
@@ -105,6 +105,9 @@ pub struct Reclaimer {
     common: Arc<Common>,
     number: u32,
     gate: Gate,
+    /// What of the gate, and of the pressure, the counters have.
+    waiting: Waiting,
+    is_pressed: bool,
     chooser: Chooser,
     cleaner: Option<Cleaner>,
     sweeper: Sweeper,
@@ -148,6 +151,8 @@ impl Reclaimer {
             common,
             number,
             gate: Gate::default(),
+            waiting: Waiting::default(),
+            is_pressed: false,
             cleaner: None,
             last_sweep: None,
             nudge: None,
@@ -189,10 +194,7 @@ impl Reclaimer {
         });
         counters::add(&common.counters.freed_wblocks, freed);
         let waiting = self.gate.waiting();
-        // ORDERING: Relaxed, both. Statistics.
-        common.counters.waiting_for_pins.store(waiting.pins, Relaxed);
-        // ORDERING: as above.
-        common.counters.waiting_for_barrier.store(waiting.barrier, Relaxed);
+        common.counters.note_waiting(std::mem::replace(&mut self.waiting, waiting), waiting);
         freed > 0
     }
 
@@ -207,7 +209,7 @@ impl Reclaimer {
 
     /// Chooses the wblock to be emptied next, unless one is being emptied.
     fn next_wblock(&mut self, common: &Common, is_sweep_due: bool) -> Choice {
-        let (coming, is_busy) = (self.gate.count() as u64, self.cleaner.is_some());
+        let (coming, is_busy) = (common.counters.in_gates(), self.cleaner.is_some());
         let moment = Moment { coming, is_busy, is_sweep_due };
         let mut emptied = Vec::new();
         let choice = self.chooser.choose(common, moment, |wblock| {
@@ -217,8 +219,8 @@ impl Reclaimer {
             self.chooser.note_end(common.stripes(), wblock);
             self.gate.enter(common.stripes(), wblock, false);
         }
-        // ORDERING: Relaxed. Statistics.
-        common.counters.is_pressed.store(choice.is_pressed, Relaxed);
+        let was_pressed = std::mem::replace(&mut self.is_pressed, choice.is_pressed);
+        counters::change(&common.counters.pressed, was_pressed.into(), choice.is_pressed.into());
         if let Some((wblock, plan)) = choice.next {
             common.stripes().wblock(wblock).enter(State::Emptying);
             self.cleaner = Some(Cleaner::new(wblock, plan));
@@ -246,8 +248,8 @@ impl Reclaimer {
                     Pace::After(common.settings.defrag_sleep())
                 }
             }
-            // Space comes back through the gate, or does not come: then the wblock is left alone.
-            Step::NoRoom if self.gate.count() > 0 => Pace::Soon,
+            // Space comes back through a gate, or does not come: then the wblock is left alone.
+            Step::NoRoom if self.gate.count() as u64 + common.counters.in_gates() > 0 => Pace::Soon,
             Step::Incomplete { is_stuck: false } => Pace::Soon,
             Step::NoRoom | Step::Incomplete { is_stuck: true } => {
                 self.give_up(common, wblock);
