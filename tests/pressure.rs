@@ -7,6 +7,7 @@ use brindle::testing::{Harness, SimDisk};
 use brindle::{Config, Error, PutOptions, Store};
 use common::{WBLOCK_BYTES, config, disk};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -188,4 +189,41 @@ fn puts_wait_for_the_write_cache_and_are_let_in_again() {
     assert!(store.delete(0_u64.to_le_bytes()).unwrap(), "a delete passes");
     pump.barrier().unwrap();
     store.put("again", &value).unwrap();
+}
+
+#[test]
+fn a_put_goes_through_where_its_open_wblock_has_room() {
+    let config = small().stop_writes_used_pct(0).overload_wait(Duration::from_secs(30));
+    let store = Harness::default().open(config).unwrap();
+    for key in 0..3_u8 {
+        store.put([key], vec![key; VALUE_BYTES]).unwrap();
+    }
+    store.put("small", [4; 2000]).unwrap();
+    assert_eq!(store.stats().free_wblocks, 12);
+    let keep = |pct| store.reconfigure(store.config().stop_writes_avail_pct(pct)).unwrap();
+    let (pinned, is_pinned) = channel();
+    let (done, is_done) = channel();
+    std::thread::scope(|scope| {
+        // Dropped with a failure, too: it lets the pin go.
+        let (store, done) = (&store, done);
+        scope.spawn(move || {
+            let pin = store.pin();
+            pinned.send(()).unwrap();
+            let _ = is_done.recv();
+            drop(pin);
+        });
+        is_pinned.recv().unwrap();
+        // Something is on its way as long as the pin is held, and so there is something to wait for.
+        assert!(store.delete([0]).unwrap());
+        keep(80); // 13 of 16
+        assert!(soon(|| store.stats().wblocks.quarantined == 1), "reclaim has looked since");
+        let put = scope.spawn(move || store.put("small", [5; 2000]));
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!put.is_finished(), "what is kept back is in use");
+        keep(75); // exactly what is free
+        let went = soon(|| put.is_finished());
+        done.send(()).unwrap();
+        assert!(went, "the open wblock has room");
+        put.join().unwrap().unwrap();
+    });
 }

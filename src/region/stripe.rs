@@ -75,6 +75,8 @@ pub enum Purpose {
 pub enum NoRoom {
     /// No wblock is free, or what is free is kept back.
     Space,
+    /// There is room in the open wblock, and others have begun to use what is kept back.
+    KeptBack,
     /// Too much is sealed and not durable.
     WriteCache,
 }
@@ -301,7 +303,7 @@ impl Stripes {
             let seen = OpenWord(open.load(Acquire));
             if seen.position() + u64::from(rblocks) <= end {
                 if self.is_kept_back(purpose) {
-                    return Err(NoRoom::Space);
+                    return Err(NoRoom::KeptBack);
                 }
                 // ORDERING: Acquire, edge E2, pairs with `install`.
                 let got = OpenWord(open.fetch_add(u64::from(rblocks), Acquire));

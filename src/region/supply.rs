@@ -105,7 +105,7 @@ impl Stripes {
     /// True if others have begun to use the wblocks that are kept back from puts: what is open may
     /// be one of them, and puts that filled it would leave no space to those.
     #[inline]
-    pub(super) fn is_kept_back(&self, purpose: Purpose) -> bool {
+    pub fn is_kept_back(&self, purpose: Purpose) -> bool {
         // ORDERING: Relaxed. Puts stop soon enough; a line that is written once a wblock.
         purpose == Purpose::Put && self.supply.free_count.load(Relaxed) < self.kept_back(purpose)
     }

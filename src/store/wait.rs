@@ -43,7 +43,7 @@ impl Inner {
         };
         let until = *patience.until.get_or_insert_with(|| Instant::now() + wait);
         let stripes = self.keyspace.stripes();
-        let waited = reclaim.room.wait(stripes, purpose, until);
+        let waited = reclaim.room.wait(stripes, (purpose, why), until);
         let is_over = waited != RoomWait::Room || Instant::now() > until;
         if is_over && !std::mem::replace(&mut patience.is_over, true) {
             return Ok(());
@@ -51,10 +51,8 @@ impl Inner {
         match (why, waited) {
             (_, RoomWait::Room) if !is_over => Ok(()),
             (NoRoom::WriteCache, _) => Err(Error::Overloaded),
-            (NoRoom::Space, _) if stripes.is_kept_by_policy() => {
-                Err(self.upkeep.pressure().stopped_now())
-            }
-            (NoRoom::Space, _) => Err(Error::OutOfSpace),
+            _ if stripes.is_kept_by_policy() => Err(self.upkeep.pressure().stopped_now()),
+            _ => Err(Error::OutOfSpace),
         }
     }
 }

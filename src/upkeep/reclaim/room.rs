@@ -9,7 +9,7 @@
 //!   latter takes the word of every reclaimer: each sees its own wblocks only.
 #![forbid(unsafe_code)]
 
-use crate::region::{Purpose, Stripes};
+use crate::region::{NoRoom, Purpose, Stripes};
 use crate::sync::{Condvar, Mutex, lock};
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -57,15 +57,20 @@ pub enum RoomWait {
 }
 
 impl Room {
-    /// Waits until there may be room for `purpose`, until there is nothing to be gained, or until
-    /// `deadline`.
-    pub fn wait(&self, stripes: &Stripes, purpose: Purpose, deadline: Instant) -> RoomWait {
+    /// Waits until there may be room for a write of `purpose` that had none, and `why`; until there
+    /// is nothing to be gained; or until `deadline`.
+    pub fn wait(
+        &self,
+        stripes: &Stripes,
+        (purpose, why): (Purpose, NoRoom),
+        deadline: Instant,
+    ) -> RoomWait {
         let mut seen = lock(&self.state);
         let since = seen.begun;
         seen.waiting += 1;
         stripes.call_reclaimers();
         let ended = loop {
-            if has_room(stripes, purpose) {
+            if has_room(stripes, purpose, why) {
                 break RoomWait::Room;
             }
             if seen.is_hopeless(since) {
@@ -107,13 +112,18 @@ impl Room {
         if let Some(look) = seen.lookers.get_mut(reclaimer as usize) {
             *look = Look { number, is_hopeless };
         }
-        if seen.waiting > 0 && (is_hopeless || has_room(stripes, Purpose::Delete)) {
+        if seen.waiting > 0 && (is_hopeless || has_room(stripes, Purpose::Delete, NoRoom::Space)) {
             self.changed.notify_all();
         }
     }
 }
 
 /// What is room for a put is room for a delete, too.
-fn has_room(stripes: &Stripes, purpose: Purpose) -> bool {
-    stripes.may_take(purpose) && (purpose != Purpose::Put || !stripes.is_backlogged())
+fn has_room(stripes: &Stripes, purpose: Purpose, why: NoRoom) -> bool {
+    match why {
+        NoRoom::KeptBack => !stripes.is_kept_back(purpose),
+        NoRoom::Space | NoRoom::WriteCache => {
+            stripes.may_take(purpose) && (purpose != Purpose::Put || !stripes.is_backlogged())
+        }
+    }
 }
