@@ -13,8 +13,10 @@
 
 mod common;
 
+use brindle::testing::{Harness, Pump, Reclaimer};
 use brindle::{Config, DeleteOptions, Error, PutOptions, Store};
 use common::Random;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const WBLOCK: u64 = common::WBLOCK_BYTES as u64;
@@ -260,5 +262,57 @@ fn a_cache_runs_at_its_limit_for_ever() {
             assert!(store.contains_key(key(u64::MAX - number)), "{number} is not to be evicted");
         }
         assert!(store.audit().mismatches.is_empty(), "{:?}", store.audit());
+    }
+}
+
+/// Polls reclaim and the shadow by turns.
+fn drive(pump: &mut Pump, reclaimers: &mut [Reclaimer], rounds: u32) {
+    for _ in 0..rounds {
+        for reclaimer in &mut *reclaimers {
+            reclaimer.poll();
+        }
+        pump.poll(true).expect("no faults");
+    }
+}
+
+/// What was open when a run ended is not appended to in the next: that must not take the last
+/// place from which a full store is emptied.
+#[test]
+fn a_full_store_takes_deletes_whenever_it_was_ended() {
+    let disk = common::disk(1, 12);
+    let config = memory(12).stop_writes_used_pct(0).stop_writes_avail_pct(0);
+    let open = |disk: &brindle::testing::SimDisk| {
+        Harness::default().open_driven(config.clone(), Arc::new(disk.clone())).expect("opens")
+    };
+    let (store, mut pump, mut reclaimers) = open(&disk);
+    let fill = |from: u64, bytes: usize| {
+        let keys = from..from + 10_000;
+        keys.into_iter().find(|number| store.put(key(*number), vec![1; bytes]).is_err()).unwrap()
+    };
+    let full = fill(0, 1000);
+    fill(20_000, 0);
+    // A tombstone takes a wblock that puts may not have.
+    for number in (0..full).step_by(8) {
+        assert!(store.delete(key(number)).unwrap());
+    }
+    let last = full - 1 - u64::from(full % 8 == 1);
+    let mut least = u64::MAX;
+    for step in 0..600 {
+        drive(&mut pump, &mut reclaimers, 1);
+        let wblocks = store.stats().wblocks;
+        let left = u64::from(wblocks.free) + u64::from(wblocks.quarantined);
+        if left > least && step % 50 > 0 {
+            continue;
+        }
+        least = least.min(left);
+        let ended = disk.crash_at(disk.crash_points(), step);
+        let (again, mut pump, mut reclaimers) = open(&ended);
+        drive(&mut pump, &mut reclaimers, 60);
+        let deleted = again.delete(key(last));
+        assert!(
+            deleted.is_ok(),
+            "ended after {step}: {wblocks:?}, then {:?}",
+            again.stats().wblocks
+        );
     }
 }

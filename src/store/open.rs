@@ -314,7 +314,9 @@ impl Opening {
         // Puts need one wblock a stripe to write, and one more to go on to.
         let spare = geometry.wblocks() - geometry.stripes - 1;
         let kept_for_deletes = spare.min(1);
-        let kept_for_moves = (spare - kept_for_deletes).min(reclaimers);
+        // One for each reclaimer to go on to; and one that is free then. What is open when a run
+        // ends is not appended to in the next, which must have somewhere to move records to.
+        let kept_for_moves = (spare - kept_for_deletes).min(reclaimers + u32::from(has_shadow));
         let identity = Identity {
             store_id,
             store_key: StoreKey::of(&store_id),
