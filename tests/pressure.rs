@@ -213,7 +213,7 @@ fn a_put_goes_through_where_its_open_wblock_has_room() {
             drop(pin);
         });
         is_pinned.recv().unwrap();
-        // Something is on its way as long as the pin is held, and so there is something to wait for.
+        // Something is on its way as long as the pin is held: there is something to wait for.
         assert!(store.delete([0]).unwrap());
         keep(80); // 13 of 16
         assert!(soon(|| store.stats().wblocks.quarantined == 1), "reclaim has looked since");
