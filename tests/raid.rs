@@ -6,7 +6,7 @@
 mod common;
 
 use brindle::testing::{Clock, Harness, ManualClock, Pump, Reclaimer, SimDisk};
-use brindle::{Config, PutOptions, Store};
+use brindle::{Config, DeleteOptions, PutOptions, Store};
 use common::{WBLOCK_BYTES, config, disk};
 use std::sync::Arc;
 use std::thread;
@@ -129,4 +129,25 @@ fn what_has_expired_keeps_its_tombstone_until_every_later_run_knows() {
             assert!(again.store.contains_key("alive"), "cut at {point}, seed {seed}");
         }
     }
+}
+
+#[test]
+fn what_has_the_highest_version_stays_with_its_key() {
+    let mut driven = Driven::open(&disk(1, WBLOCKS), START_US);
+    let store = driven.store.clone();
+    let highest = PutOptions::new().version(u64::MAX.into()).ttl(Duration::from_millis(1));
+    store.put_with("expired", "v", &highest).unwrap();
+    store.delete_with("deleted", &DeleteOptions::new().version(u64::MAX.into())).unwrap();
+    driven.clock.set(START_US + 20_000);
+    driven.settle();
+    assert_eq!((store.len(), driven.tombstones()), (0, 2), "nothing could stand over either");
+    store.put("another", "v").unwrap();
+    assert!(store.delete("another").unwrap());
+    driven.settle();
+    driven.clock.set(START_US + 40_000);
+    store.put("filler", vec![1; WHOLE]).unwrap();
+    store.put("filler", vec![2; WHOLE]).unwrap();
+    driven.settle();
+    driven.settle();
+    assert_eq!(driven.tombstones(), 2, "another's is dropped");
 }

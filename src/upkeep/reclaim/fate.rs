@@ -11,6 +11,11 @@ use crate::sync::epoch::Guard;
 use crate::unit::{Location, Version};
 use crate::upkeep::Kind;
 
+/// What is forgotten stays below this version. Each record that stands over what was forgotten
+/// takes one more when it is forgotten in turn: there are enough for one in each microsecond of
+/// twelve days, and no clock shows such a time.
+const FORGOTTEN_MAX: u64 = u64::MAX - (1 << 40);
+
 /// A record that a reclaimer has met on its walk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Met {
@@ -84,8 +89,8 @@ impl Common {
     pub(super) fn end(&self, site: Site<'_>, met: Met, entry: &Occupied<'_>) -> Ended {
         let view = self.keyspace.view(site.guard, met.location);
         let grace = view.flags() & Flags::GRACE;
-        let is_bound = view.over() == Some(Version::from(u64::MAX));
-        if view.flags().contains(Flags::HEIR) || grace != Flags::NONE || is_bound {
+        let is_heir = view.flags().contains(Flags::HEIR);
+        if is_heir || grace != Flags::NONE || !self.is_forgettable(&view) {
             let head = RecordHead {
                 version: view.version(),
                 expires_at: None,
@@ -95,6 +100,12 @@ impl Common {
             return self.replace(site, met, (&head, &[]), |to| entry.replace(to));
         }
         self.forget(site.guard, met, entry)
+    }
+
+    /// False if hardly a version is left to stand over this record with: every later record of
+    /// every key would have to, and in the end their tombstones could not be dropped.
+    pub(super) fn is_forgettable(&self, view: &RecordView<'_>) -> bool {
+        !self.has_shadow() || bound(view) < Version::from(FORGOTTEN_MAX)
     }
 
     /// Takes the entry out of the index. On the shadow the record stays, for a while, and must not
@@ -153,7 +164,7 @@ impl Common {
 
 /// What a record that is forgotten must be beaten by: its version, or something above what it
 /// stands over itself. A later record that stands over no more than this one would have to win by
-/// its version alone. (One that stands over all versions is never forgotten.)
+/// its version alone.
 fn bound(view: &RecordView<'_>) -> Version {
     let above = |over: Version| Version::from(u64::from(over).saturating_add(1));
     view.over().map_or(view.version(), |over| above(over).max(view.version()))

@@ -114,9 +114,8 @@ impl Raider {
                     continue;
                 };
                 let view = common.keyspace.view(&guard, location);
-                // One that stands over all versions could not be stood over in turn.
-                let is_bound = view.over() == Some(Version::from(u64::MAX));
-                if !view.is_tombstone() || is_bound || noted.len() >= NOTED_MAX {
+                let is_candidate = view.is_tombstone() && common.is_forgettable(&view);
+                if !is_candidate || noted.len() >= NOTED_MAX {
                     continue;
                 }
                 if view.flags().contains(Flags::GRACE) {
