@@ -5,8 +5,8 @@
 mod common;
 
 use brindle::testing::{Clock, Harness, ManualClock, SimDisk};
-use brindle::{Config, Error, Store};
-use common::{config, disk};
+use brindle::{Config, Error, PutOptions, Store};
+use common::{WBLOCK_BYTES, config, disk};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use tempfile::TempDir;
@@ -220,6 +220,21 @@ fn a_longer_flush_max_lets_puts_wait() {
             store.flush().unwrap();
             assert_eq!(store.stats().unflushed_bytes, 0);
         }
+    }
+}
+
+#[test]
+fn a_store_that_is_no_cache_any_more_is_not_pressed_for_what_it_would_evict() {
+    for place in Place::each() {
+        let store = place.open(small());
+        let keep = PutOptions::new().never_evict();
+        for key in 0..8_u8 {
+            store.put_with([key], vec![key; WBLOCK_BYTES as usize - 1024], &keep).unwrap();
+        }
+        store.reconfigure(store.config().evict_used_pct(10)).unwrap();
+        assert!(soon(|| store.stats().reclaim.is_pressed), "a third is live");
+        store.reconfigure(store.config().evict_used_pct(0)).unwrap();
+        assert!(soon(|| !store.stats().reclaim.is_pressed), "two thirds are free");
     }
 }
 

@@ -180,7 +180,8 @@ impl Chooser {
                 next = Some((wblock, Plan::Move));
             }
         }
-        let is_pressed = self.is_pressed || self.evictor.is_evicting();
+        let is_evicting = evict.is_some() && self.evictor.is_evicting();
+        let is_pressed = self.is_pressed || is_evicting;
         Choice { next, is_pressed, has_sealed }
     }
 
