@@ -225,9 +225,9 @@ fn a_wblock_is_not_opened_again_under_a_reader() {
         store.put(0, 2, ROOM).expect("room");
         gate.enter(&store.stripes, store.wblock_of(first), false);
         thread::yield_now(); // else loom does not let the reader come first
-        let mut freed = gate.advance(&store.stripes, None, |_| {});
+        let mut freed = gate.advance(&store.stripes, None, |_| true);
         let guard = pin();
-        freed += gate.advance(&store.stripes, None, |_| {});
+        freed += gate.advance(&store.stripes, None, |_| true);
         let again = store.put_under(&guard, Found { key: 0, version: 3, rblocks: ROOM });
         assert_eq!(again, (freed == 1).then_some(first), "the same place");
         drop(guard);
@@ -249,8 +249,8 @@ fn what_nothing_is_live_in_no_later_reader_finds() {
         if stripes.wblock(wblock).state() == State::Used && stripes.live_rblocks(wblock) == 0 {
             let mut gate = Gate::default();
             gate.enter(stripes, wblock, false);
-            let mut freed = gate.advance(stripes, None, |_| {});
-            freed += gate.advance(stripes, None, |_| {});
+            let mut freed = gate.advance(stripes, None, |_| true);
+            freed += gate.advance(stripes, None, |_| true);
             let again = store.put(1, 1, ROOM);
             assert_eq!(again, (freed == 1).then_some(first), "the same place");
         }
@@ -275,8 +275,8 @@ fn what_is_buried_late_is_not_taken_from_the_next_life() {
             store.relocate(1, 0, first);
             let mut gate = Gate::default();
             gate.enter(stripes, wblock, false);
-            let mut freed = gate.advance(stripes, None, |_| {});
-            freed += gate.advance(stripes, None, |_| {});
+            let mut freed = gate.advance(stripes, None, |_| true);
+            freed += gate.advance(stripes, None, |_| true);
             again = store.put(1, 1, ROOM);
             assert!(freed == 1 || again != Some(first), "opened, and not freed");
         }
@@ -433,7 +433,7 @@ fn the_flusher_of_the_ticket_sees_what_it_has_to_cover() {
         let mut gate = Gate::default();
         assert!(frees(&mut gate, &store, wblock, &requests));
         thread::yield_now(); // else loom does not let the flusher come first
-        gate.advance(&store.stripes, Some(&*requests), |_| {});
+        gate.advance(&store.stripes, Some(&*requests), |_| true);
         let strikes = requests.take_strikes();
         if let Some(flush) = flusher.join().expect("flusher") {
             assert!(flush.covers(&store.stripes, first), "before the ticket");
@@ -443,9 +443,13 @@ fn the_flusher_of_the_ticket_sees_what_it_has_to_cover() {
         }
         if !strikes.is_empty() {
             store.stripes.write_struck_header(wblock);
-            assert_eq!(gate.advance(&store.stripes, Some(&*requests), |_| {}), 0, "not struck yet");
+            assert_eq!(
+                gate.advance(&store.stripes, Some(&*requests), |_| true),
+                0,
+                "not struck yet"
+            );
             store.stripes.wblock(wblock).enter(State::Struck);
-            assert_eq!(gate.advance(&store.stripes, Some(&*requests), |_| {}), 1);
+            assert_eq!(gate.advance(&store.stripes, Some(&*requests), |_| true), 1);
         }
     });
 }

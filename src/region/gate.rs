@@ -101,13 +101,13 @@ impl Gate {
         self.inside.iter().any(waits)
     }
 
-    /// Moves on what can move on; `unlink` takes out of the index what was left in a wblock.
-    /// Returns how many wblocks are free now that were not.
+    /// Moves on what can move on; `unlink` takes out of the index what was left in a wblock, and
+    /// says whether all of it is out. Returns how many wblocks are free now that were not.
     pub fn advance(
         &mut self,
         stripes: &Stripes,
         barriers: Option<&dyn Barriers>,
-        mut unlink: impl FnMut(WblockId),
+        mut unlink: impl FnMut(WblockId) -> bool,
     ) -> u64 {
         if self.inside.is_empty() {
             return 0;
@@ -118,10 +118,8 @@ impl Gate {
         }
         for inside in &mut self.inside {
             let is_struck = stripes.wblock(inside.wblock).state() == State::Struck;
-            if matches!(inside.stage, Stage::Striking) && is_struck {
-                if inside.has_left {
-                    unlink(inside.wblock);
-                }
+            let is_through = matches!(inside.stage, Stage::Striking) && is_struck;
+            if is_through && (!inside.has_left || unlink(inside.wblock)) {
                 inside.stage = Stage::Leaving(Passage::begin());
             }
         }

@@ -168,15 +168,21 @@ fn is_nearly_over(view: &RecordView<'_>, now_us: u64) -> bool {
     })
 }
 
-/// Takes out of the index what was left behind in `wblock`, whose header is struck out.
-pub(super) fn unlink_left(common: &Common, wblock: WblockId) {
+/// Takes out of the index what was left behind in `wblock`, whose header is struck out. False: not
+/// all of it, for an entry is in a segment that is being replaced, and there is no memory to do it.
+pub(super) fn unlink_left(common: &Common, wblock: WblockId) -> bool {
     let end = common.stripes().geometry().wblock_rblocks();
     let mut walk = Records::new(common, wblock, WBLOCK_HEADER_RBLOCKS, end);
     loop {
         // A pin of its own for each: the walk may be long.
         let guard = epoch::pin();
-        let Some(met) = walk.next(&guard) else { return };
-        while let Ok(Some(entry)) = common.entry(&guard, met) {
+        let Some(met) = walk.next(&guard) else { return !walk.is_incomplete };
+        loop {
+            let entry = match common.entry(&guard, met) {
+                Ok(Some(entry)) => entry,
+                Ok(None) => break,
+                Err(_no_memory) => return false,
+            };
             if common.take_out(&guard, met, &entry) == Ended::Gone {
                 counters::add(&common.counters.evicted, 1);
             }

@@ -189,9 +189,8 @@ impl Reclaimer {
 
     fn pass_gate(&mut self, common: &Common) -> bool {
         let barriers = common.requests.as_deref().map(|requests| requests as &dyn Barriers);
-        let freed = self.gate.advance(common.stripes(), barriers, |wblock| {
-            cleaner::unlink_left(common, wblock);
-        });
+        let unlink = |wblock| cleaner::unlink_left(common, wblock);
+        let freed = self.gate.advance(common.stripes(), barriers, unlink);
         counters::add(&common.counters.freed_wblocks, freed);
         let waiting = self.gate.waiting();
         common.counters.note_waiting(std::mem::replace(&mut self.waiting, waiting), waiting);
