@@ -256,7 +256,7 @@ impl Opening {
             set,
             requests: Arc::clone(&requests),
             settings: Arc::clone(&ready.settings),
-            core: self.engine_core(),
+            core: self.engine_core(0),
             now_us: NowUs(Box::new(move || floor.precise_us())),
         };
         let (service, pump) = Service::new(Arc::clone(&ready.stripes), tickets, work);
@@ -367,12 +367,15 @@ impl Opening {
         })
     }
 
-    /// The core for the engine's own threads: the last one, if threads are to be pinned. With few
-    /// cores they go where there is time: on two of them, a shadow thread that wakes on the core
-    /// of a writer was seen to hold it up for 2 to 6 ms, and 0.2 ms when left to the scheduler.
-    fn engine_core(&self) -> Option<usize> {
+    /// The core for the engine's own threads: the last one, and for each further reclaimer the one
+    /// before, if threads are to be pinned. With few cores they go where there is time: on two of
+    /// them, a shadow thread that wakes on the core of a writer was seen to hold it up for 2 to 6
+    /// ms, and 0.2 ms when left to the scheduler.
+    fn engine_core(&self, number: u32) -> Option<usize> {
         let has_choice = self.cores.len() >= CORES_TO_PIN_MIN;
-        self.cores.last().copied().filter(|_| self.plan.pin_cores && has_choice)
+        let from_last = number as usize % self.cores.len().max(1);
+        let core = self.cores.iter().rev().nth(from_last).copied();
+        core.filter(|_| self.plan.pin_cores && has_choice)
     }
 
     /// What was asked for and is not so, or has its price.
@@ -424,14 +427,14 @@ impl Opening {
             counters: ReclaimCounters::default(),
         }));
         if self.reclaims {
-            reclaim.start(self.engine_core()).map_err(|source| Error::Io {
+            reclaim.start(|number| self.engine_core(number)).map_err(|source| Error::Io {
                 op: "start a thread for",
                 path: Path::new("reclaim").into(),
                 source,
             })?;
         }
         let pressure = Pressure::new(Arc::clone(&ready.stripes), Arc::clone(&ready.settings));
-        let upkeep = Upkeep::start(Arc::clone(&clock), pressure, self.engine_core());
+        let upkeep = Upkeep::start(Arc::clone(&clock), pressure, self.engine_core(0));
         let upkeep = upkeep.map_err(|source| Error::Io {
             op: "start a thread for",
             path: Path::new("upkeep").into(),

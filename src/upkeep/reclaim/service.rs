@@ -41,15 +41,16 @@ impl ReclaimService {
         (0..reclaimers).map(|number| Reclaimer::new(Arc::clone(&self.common), number)).collect()
     }
 
-    /// Starts a thread for each reclaimer, on `core` if one is given.
+    /// Starts a thread for each reclaimer, on the core that `core` gives it, if any.
     ///
     /// # Errors
     ///
     /// The system's, when no thread is to be had.
-    pub fn start(&self, core: Option<usize>) -> io::Result<()> {
+    pub fn start(&self, core: impl Fn(u32) -> Option<usize>) -> io::Result<()> {
         for mut reclaimer in self.reclaimers() {
             let stop = Arc::clone(&self.stop);
             let name = format!("brindle-reclaim{}", reclaimer.number);
+            let core = core(reclaimer.number);
             let thread = thread::Builder::new().name(name).spawn(move || {
                 if let Some(core) = core {
                     crate::sync::core::pin_thread(core);
