@@ -1,7 +1,7 @@
 //! What the tomb raider may count as gone from the shadow, case by case: a tombstone stays as long
 //! as an older copy of its key could come back with a power cut.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![expect(clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
 

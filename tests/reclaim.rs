@@ -286,25 +286,25 @@ fn a_full_store_takes_deletes_whenever_it_was_ended() {
     };
     let (store, mut pump, mut reclaimers) = open(&disk);
     let fill = |from: u64, bytes: usize| {
-        let keys = from..from + 10_000;
-        keys.into_iter().find(|number| store.put(key(*number), vec![1; bytes]).is_err()).unwrap()
+        let mut numbers = from..from + 10_000;
+        numbers.find(|number| store.put(key(*number), vec![1; bytes]).is_err()).unwrap()
     };
-    let full = fill(0, 1000);
+    let keys = fill(0, 1000);
     fill(20_000, 0);
     // A tombstone takes a wblock that puts may not have.
-    for number in (0..full).step_by(8) {
+    for number in (0..keys).step_by(8) {
         assert!(store.delete(key(number)).unwrap());
     }
-    let last = full - 1 - u64::from(full % 8 == 1);
-    let mut least = u64::MAX;
+    let last = keys - 1 - u64::from(keys % 8 == 1);
+    let mut fewest = u64::MAX;
     for step in 0..600 {
         drive(&mut pump, &mut reclaimers, 1);
         let wblocks = store.stats().wblocks;
-        let left = u64::from(wblocks.free) + u64::from(wblocks.quarantined);
-        if left > least && step % 50 > 0 {
+        let left = wblocks.free + wblocks.quarantined;
+        if left > fewest && step % 50 > 0 {
             continue;
         }
-        least = least.min(left);
+        fewest = fewest.min(left);
         let ended = disk.crash_at(disk.crash_points(), step);
         let (again, mut pump, mut reclaimers) = open(&ended);
         drive(&mut pump, &mut reclaimers, 60);

@@ -1,7 +1,12 @@
 //! Several reclaimers: there is one for every eight stripes, each with wblocks of its own. What one
 //! of them sees is not all there is.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
 
 mod common;
 
