@@ -53,7 +53,6 @@ epoch|src/sync/epoch/slot.rs|self.word.store(word.wrapping_add(step), Release);|
 epoch|src/sync/epoch/slot.rs|self.word.load(Acquire)|self.word.load(Relaxed)
 epoch|src/sync/epoch/slot.rs|.compare_exchange(false, true, Acquire, Relaxed)|.compare_exchange(false, true, Relaxed, Relaxed)
 epoch|src/sync/epoch/steward.rs|slot.session() == Some(*session)|false
-epoch|src/sync/epoch/steward.rs|if !barrier() {|if false {
 TABLE
 }
 

@@ -1,9 +1,10 @@
 //! A thread's slot against the steward that pins for it, with the fence that stands in for
 //! `membarrier`.
 //!
-//! Seen to fail when weakened: the fence of `enter` (L1); the barrier of the steward (L1); `enter`
-//! and `leave` Relaxed, `session` Relaxed (L2); a steward that does not wait for the sessions, or
-//! that notes them before its barrier (W1).
+//! Seen to fail when weakened: the fence of `enter` (L1); `enter` and `leave` Relaxed, `session`
+//! Relaxed (L2); `take` Relaxed; a steward that does not wait for the sessions (W1). The steward's
+//! barrier is not seen: the guard that it takes before has a fence of its own, and what a barrier
+//! does to other threads is nothing that loom knows.
 #![cfg(loom)]
 
 use brindle::sync::epoch::slot::Slot;
