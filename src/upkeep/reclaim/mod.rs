@@ -171,8 +171,10 @@ impl Reclaimer {
         }
         let choice = self.next_wblock(&common, is_sweep_due);
         let pace = self.clean(&common, choice);
-        // Nothing to be gained: nothing under way, and no wblock worth emptying.
-        let is_hopeless = pace == Pace::Idle && self.gate.count() == 0;
+        // Nothing to be gained: nothing under way, and no wblock worth emptying. A calm look says
+        // nothing of that: by the time it is heard, others may have taken what was free.
+        let is_idle = pace == Pace::Idle && self.gate.count() == 0;
+        let is_hopeless = is_idle && choice.is_pressed;
         common.room.announce(common.stripes(), (self.number, look), is_hopeless);
         let gate = match (has_freed, self.gate.count()) {
             (true, _) => Pace::Now,
