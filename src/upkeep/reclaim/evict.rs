@@ -19,7 +19,10 @@
 //! Passed over: records put with `never_evict`, and tombstones, which are moved. A record that has
 //! an eighth of its life left at most goes, read or not.
 //!
-//! Measured beside LRU, moka, `quick_cache` and foyer: `benches/peers`.
+//! Measured beside LRU, moka, `quick_cache` and foyer: `benches/peers`. A loop keeps what is not
+//! fresh, so the fresh queue is small: 2% of what is kept instead of 5% is 48.6 instead of 47.1% of
+//! hits in a loop of twice the cache, and 0.1 more to 0.2 less elsewhere. 1% gains 0.5 more there,
+//! but is less than a wblock in a small store.
 //! Source: S3-FIFO (J. Yang et al., 2023) for the small queue in front and the ghost; SIEVE
 //! (Y. Zhang et al., 2024) for the bit that a hit sets and nothing else.
 #![forbid(unsafe_code)]
@@ -29,7 +32,7 @@ use crate::config::Evict;
 use crate::unit::WblockId;
 
 /// The fresh queue's share of what is kept.
-const FRESH_PCT: u64 = 5;
+const FRESH_PCT: u64 = 2;
 /// Fresh wblocks for one old one.
 const FRESH_FOR_OLD: u64 = 2;
 /// A wblock from which less than this share was evicted was in vain.

@@ -86,6 +86,9 @@ fn policies() -> Vec<(String, Policy)> {
         Policy { ghost_pct: 75, ..one_bit },
         Policy { ghost_pct: 150, ..one_bit },
         Policy { fresh_pct: 10, ..one_bit },
+        Policy { fresh_pct: 3, ..one_bit },
+        Policy { fresh_pct: 2, ..one_bit },
+        Policy { fresh_pct: 1, ..one_bit },
         Policy { fresh_per_old: 4, ..one_bit },
     ];
     all.map(|policy| (name(&policy), policy)).into()
