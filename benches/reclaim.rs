@@ -5,12 +5,14 @@
 //!
 //! - **write amplification**: bytes put and moved, over bytes put;
 //! - **rate**: puts a second, over those of a store that has never been full;
-//! - the latency of puts and gets in an open loop at half of that rate, from the intended start,
-//!   beside a store that reclaims nothing: the machine's own hiccups. The least of several runs of
-//!   each percentile.
+//! - the latency of puts and gets in an open loop at half of that rate, from the intended start.
+//!   A busy machine stops for milliseconds now and then, and then no high percentile of one run
+//!   means anything: of many short runs the least of each percentile counts. Beside it, in turns, a
+//!   store that reclaims nothing.
 //!
 //! `BRINDLE_BENCH_MIB=4096` for a store of 4 GiB; 512 MiB, in smaller wblocks, is the default.
-//! `BRINDLE_BENCH_ONLY=75` runs one share; `BRINDLE_BENCH_SHADOW=dir` with a shadow in `dir`.
+//! `BRINDLE_BENCH_ONLY=75` runs one share; `BRINDLE_BENCH_SHADOW=dir` with a shadow in a directory
+//! of its own within `dir`, which is removed at the end.
 
 #![expect(clippy::expect_used, reason = "a bench ends at the first thing that goes wrong")]
 #![expect(
@@ -28,6 +30,7 @@ use common::{key, number, uniform};
 use hdrhistogram::Histogram;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 const VALUE_BYTES_MIN: u64 = 100;
 const VALUE_BYTES_MAX: u64 = 4_096;
@@ -36,8 +39,8 @@ const WBLOCKS: u64 = 512;
 /// How often the store's size is written before the measured pass.
 const PASSES: u64 = 5;
 /// Open-loop runs, and how long each takes.
-const RUNS: usize = 7;
-const RUN: Duration = Duration::from_millis(700);
+const RUNS: usize = 120;
+const RUN: Duration = Duration::from_millis(50);
 
 fn main() {
     let bytes = number("BRINDLE_BENCH_MIB", 512) << 20;
@@ -75,6 +78,8 @@ fn main() {
 /// A store and what is done to it.
 struct Load {
     store: Store,
+    /// Dropped after the store.
+    _shadow: Option<TempDir>,
     keys: u64,
     step: u64,
     zipf: Option<Zipf>,
@@ -96,11 +101,13 @@ impl Load {
             .expected_records(keys)
             .stop_writes_used_pct(0)
             .overload_wait(Duration::from_secs(10));
-        if let Ok(dir) = std::env::var("BRINDLE_BENCH_SHADOW") {
-            let dir = std::path::Path::new(&dir).join(format!("reclaim-{live_pct}-{is_zipf}"));
-            config = config.shadow_dir(dir);
+        let shadow = std::env::var("BRINDLE_BENCH_SHADOW").ok();
+        let shadow = shadow.map(|dir| TempDir::new_in(dir).expect("there is such a directory"));
+        if let Some(dir) = &shadow {
+            config = config.shadow_dir(dir.path());
         }
         Self {
+            _shadow: shadow,
             store: Store::open(config).expect("there is memory for the store"),
             keys,
             step: 0,
@@ -155,6 +162,7 @@ impl Load {
         );
         println!("  {:24} {:>8} {:>8} {:>8}", "", "p50", "p99.9", "p99.99");
         let mut least: Vec<(&str, [f64; 3])> = Vec::new();
+        let moved_before = self.store.stats().reclaim.moved_bytes;
         for _ in 0..RUNS {
             let reclaiming = self.open_loop(rate);
             let resting = quiet.open_loop(rate);
@@ -176,7 +184,9 @@ impl Load {
         for (name, [p50, p999, p9999]) in least {
             println!("  {name:24} {p50:>8.2} {p999:>8.2} {p9999:>8.2}");
         }
-        println!();
+        let moved = self.store.stats().reclaim.moved_bytes - moved_before;
+        let run_ms = RUN.as_millis() as u64;
+        println!("  moved meanwhile: {} MiB a run of {run_ms} ms\n", (moved >> 20) / RUNS as u64);
     }
 
     /// Latencies of puts and of gets, from their intended starts.
