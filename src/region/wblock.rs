@@ -78,6 +78,7 @@ pub struct Wblock {
     state: AtomicU8,
     filling: AtomicU8,
     soonest_expiry: AtomicU64,
+    pins: AtomicU32,
 }
 
 /// `previous` of the first wblock that a stripe opens.
@@ -95,6 +96,7 @@ impl Wblock {
             state: AtomicU8::new(State::Free as u8),
             filling: AtomicU8::new(Filling::Puts as u8),
             soonest_expiry: AtomicU64::new(u64::MAX),
+            pins: AtomicU32::new(0),
         }
     }
 
@@ -115,6 +117,8 @@ impl Wblock {
         self.filling.store(Filling::Puts as u8, Relaxed);
         // ORDERING: Relaxed, as above.
         self.soonest_expiry.store(u64::MAX, Relaxed);
+        // ORDERING: Relaxed, as above.
+        self.pins.store(0, Relaxed);
         // ORDERING: Relaxed, as above.
         self.state.store(state as u8, Relaxed);
     }
@@ -209,6 +213,18 @@ impl Wblock {
     pub fn tail_rblocks(&self) -> u32 {
         // ORDERING: Relaxed, as above.
         self.tail_rblocks.load(Relaxed)
+    }
+
+    /// A raid found that `copies` of its records keep a tombstone each.
+    pub fn set_pins(&self, copies: u32) {
+        // ORDERING: Relaxed. For the choice of what to empty.
+        self.pins.store(copies, Relaxed);
+    }
+
+    /// Its records that kept a tombstone when a raid last met them.
+    pub fn pins(&self) -> u32 {
+        // ORDERING: Relaxed, as above.
+        self.pins.load(Relaxed)
     }
 
     /// A record that expires is in it (W4). Unit: microseconds since 1970.

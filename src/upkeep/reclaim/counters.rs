@@ -14,6 +14,9 @@ pub struct ReclaimCounters {
     pub(super) expired: AtomicU64,
     pub(super) evicted: AtomicU64,
     pub(super) tombstones_dropped: AtomicU64,
+    pub(super) tombstones_pinned: AtomicU64,
+    /// Of these, what is over what is tolerated; less the pins of wblocks chosen since the raid.
+    pub(super) tombstones_surplus: AtomicU64,
     pub(super) raids: AtomicU64,
     /// In the gates of all reclaimers.
     waiting_for_pins: AtomicU64,
@@ -40,6 +43,9 @@ pub struct ReclaimStats {
     pub evicted: u64,
     /// Tombstones dropped, because nothing older than them is left.
     pub tombstones_dropped: u64,
+    /// Tombstones of which the last round of the tomb raider met an older copy: they stay until
+    /// the wblock of that copy is reclaimed.
+    pub tombstones_pinned: u64,
     /// Rounds of the tomb raider.
     pub raids: u64,
     /// Wblocks that only wait for pins to end: see [`Stats::oldest_pin_ms`](crate::Stats).
@@ -87,6 +93,7 @@ impl ReclaimCounters {
             expired: read(&self.expired),
             evicted: read(&self.evicted),
             tombstones_dropped: read(&self.tombstones_dropped),
+            tombstones_pinned: read(&self.tombstones_pinned),
             raids: read(&self.raids),
             waiting_for_pins: read(&self.waiting_for_pins),
             waiting_for_barrier: read(&self.waiting_for_barrier),
