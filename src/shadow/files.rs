@@ -182,6 +182,24 @@ pub fn complete(
     Ok((existing, created))
 }
 
+/// Gives every member of an existing store the space that it may come to use: a copy may have come
+/// without the parts that were zero, and the process may be limited to smaller files. A member that
+/// was cut short is left as it is.
+///
+/// # Errors
+///
+/// The system's, as [`Error::Io`]. What the members hold has not changed.
+pub fn reserve(existing: &[ShadowFile], geometry: Geometry) -> Result<()> {
+    let bytes = member_bytes(geometry);
+    for file in existing.iter().filter(|file| !file.is_device()) {
+        let failed = |source| Error::Io { op: "allocate", path: file.path().to_owned(), source };
+        if file.bytes().map_err(failed)? >= bytes {
+            file.allocate(bytes).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
 /// A file is new if it is empty or of exactly the size that it is to have; a device if it is
 /// large enough.
 fn check_blank(file: &ShadowFile, bytes: u64) -> Result<()> {

@@ -24,7 +24,7 @@ mod set;
 mod tickets;
 
 #[cfg(not(loom))]
-pub use files::{Created, complete};
+pub use files::{Created, complete, reserve};
 #[cfg(not(loom))]
 pub use flusher::{Flusher, Layout, Round};
 pub use requests::Requests;

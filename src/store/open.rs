@@ -176,6 +176,7 @@ impl Opening {
             Survey::Existing(standings) => {
                 let config = adopt(self.config.clone(), &self.plan.shadow, &standings)?;
                 let plan = config.validate(self.cores.len())?;
+                shadow::reserve(&files, plan.geometry)?;
                 let members = Arc::new(ShadowFiles::new(files));
                 let set = ShadowSet::existing(members, standings);
                 let (store, _) = Opening { config, plan, ..self }.with_shadow(set, None, true)?;

@@ -137,16 +137,33 @@ pub fn free_bytes(place: &Path) -> u64 {
     found.f_bavail * found.f_frsize
 }
 
-/// Takes all space at `place` but `left` bytes, with a file of that name.
+/// Takes all space at `place` but about `left` bytes, with a file of that name.
 pub fn fill(place: &Path, name: &str, left: u64) {
     let file = File::create(place.join(name)).expect("a file");
+    sync(&file);
     let bytes = free_bytes(place).saturating_sub(left);
-    let bytes = libc::off_t::try_from(bytes).expect("a small disk");
-    // SAFETY: takes numbers; the file is open.
-    let done = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, bytes) };
-    assert_eq!(done, 0, "{}", io::Error::last_os_error());
-    // Metadata of the filling took some, and the last blocks are few.
+    // The filling needs some blocks for itself.
+    let taken = (0..64).any(|step| {
+        let bytes = bytes.saturating_sub(step << 13).max(1);
+        let bytes = libc::off_t::try_from(bytes).expect("a small disk");
+        // SAFETY: takes numbers; the file is open.
+        unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, bytes) == 0 }
+    });
+    assert!(taken, "{}", io::Error::last_os_error());
     file.sync_all().expect("a small disk");
+}
+
+/// Gives back the space of the file `name`.
+pub fn empty(place: &Path, name: &str) {
+    fs::remove_file(place.join(name)).expect("the filling");
+    sync(&File::open(place).expect("a directory"));
+}
+
+/// What was freed is free once the file system's journal says so.
+fn sync(file: &File) {
+    // SAFETY: takes a number; the file is open.
+    let synced = unsafe { libc::syncfs(file.as_raw_fd()) };
+    assert_eq!(synced, 0, "{}", io::Error::last_os_error());
 }
 
 /// Whether an ext4 can be made, mounted and cut off below `place`; if not, why.

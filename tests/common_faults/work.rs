@@ -191,6 +191,11 @@ impl Setup {
 ///   `written` once all that it knows of reads as it was put, and how `flush` and `close` ended.
 ///   Meanwhile it says `reads` after each time that it has read all keys.
 pub fn play() {
+    play_after(|| {});
+}
+
+/// As [`play`], with `change` made to the process once the store is open.
+pub fn play_after(change: impl FnOnce()) {
     let Some((part, argument)) = child::part() else { return };
     let setup = Setup::decode(&argument);
     child::say("opening");
@@ -199,6 +204,7 @@ pub fn play() {
         Err(error) if finishes => return child::say(&format!("refused {error:?}")),
         opened => opened.expect("a store that was killed opens"),
     };
+    change();
     child::say("ready");
     if finishes {
         let mut line = String::new();
@@ -224,13 +230,14 @@ pub fn play() {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| read_on(&store, &is_over));
+        // Also when something panics.
+        let _over = SetOnDrop(&is_over);
         work();
         child::say("written");
         match run.flush() {
             Ok(()) => child::say("flushed"),
             Err(error) => child::say(&format!("not flushed {error:?}")),
         }
-        is_over.store(true, Ordering::Relaxed);
     });
     match store.clone().close() {
         Ok(()) => {
@@ -238,6 +245,14 @@ pub fn play() {
             child::say("closed");
         }
         Err(error) => child::say(&format!("not closed {error:?}")),
+    }
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -342,7 +357,11 @@ impl<'a> Run<'a> {
                     self.note(&format!("F {number}\n"));
                     self.is_full.store(true, Ordering::Relaxed);
                 }
-                Err(other) => self.note(&format!("E {number} {other}\n")),
+                // In short: who is refused a thousand times still has a small journal.
+                Err(other) => {
+                    let other: String = format!("{other:?}").chars().take(60).collect();
+                    self.note(&format!("E {number} {other}\n"));
+                }
             }
             // Release and Acquire: who sees the number flushes what it stands for.
             returned.store(number, Ordering::Release);
