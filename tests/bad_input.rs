@@ -366,8 +366,22 @@ fn a_shadow_is_open_once() {
         assert!(error.is_retryable());
         says(&error, &[text(path)]);
     }
-    let said = run(&mut child::command(&[], "child_entry", "open", text(dir.path())));
-    assert!(said.contains("@Locked"), "{said}");
+    let bound = elsewhere.path().join("bound");
+    fs::create_dir(&bound).expect("a directory");
+    let mount = Command::new("mount").arg("--bind").args([dir.path(), &bound]).output();
+    let is_bound = mount.is_ok_and(|output| output.status.success());
+    let _bound = is_bound.then(|| Mount(bound.clone()));
+    if is_bound {
+        let error = Store::open(small().shadow_dir(&bound)).expect_err("it is open");
+        assert!(matches!(error, Error::Locked { .. }), "{error}");
+    } else {
+        skip("only root can make a bind mount");
+    }
+    // Another process, by each of the names.
+    for path in [dir.path(), &linked, &hard, &bound].into_iter().take(3 + usize::from(is_bound)) {
+        let said = run(&mut child::command(&[], "child_entry", "open", text(path)));
+        assert!(said.contains("@Locked"), "{}: {said}", path.display());
+    }
     store.put("still", "open").expect("the refused ones did no harm");
     let clone = store.clone();
     store.close().expect("a sound disk");
@@ -514,7 +528,9 @@ fn too_little_address_space_is_told_by_an_error() {
     let dir = scratch();
     let shadow = dir.path().join("shadow");
     let mut refused = 0;
-    for mebibytes in [1_u32, 8, 40, 63, 64, 65, 66, 67, 68, 70, 72, 76, 84, 100, 200, 400] {
+    // In steps of 8 MiB, and finer around the size of the region.
+    let steps = (0..=30).map(|step| step * 8).chain([1, 63, 65, 66, 67, 68, 70, 76, 84, 100, 400]);
+    for mebibytes in steps {
         let mut command = child::command(&[], "child_entry", "address space", text(&shadow));
         command.env("BRINDLE_TEST_MEBIBYTES", mebibytes.to_string());
         let said = run(&mut command);
@@ -531,6 +547,21 @@ fn too_little_address_space_is_told_by_an_error() {
         refused += 1;
     }
     assert!(refused >= 3, "{refused} refused");
+
+    // A shadow that is there: it opens with what it holds, or is as it was.
+    let store = Store::open(small().data_size(64 << 20).shadow_dir(&shadow)).expect("a new store");
+    store.put("key", "value").expect("there is room");
+    store.close().expect("a sound disk");
+    for mebibytes in (0..=15).map(|step| step * 16) {
+        let mut command = child::command(&[], "child_entry", "address space", text(&shadow));
+        command.env("BRINDLE_TEST_MEBIBYTES", mebibytes.to_string());
+        let before = tree(dir.path());
+        let said = run(&mut command);
+        let is_open = said.contains("@Open 1");
+        assert!(is_open || tree(dir.path()) == before, "{mebibytes} MiB: {said}");
+    }
+    let store = Store::open(small().data_size(64 << 20).shadow_dir(&shadow)).expect("as it was");
+    assert_eq!(store.get("key").as_deref(), Some(&b"value"[..]));
 }
 
 #[test]

@@ -2,9 +2,13 @@
 //! where there are none the test says so and is skipped.
 #![expect(clippy::expect_used, reason = "a refusal fails the test")]
 
+#[path = "common_files/child.rs"]
+mod child;
+
 use brindle::{Config, Error, PutOptions, Store};
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -97,6 +101,48 @@ impl Drop for Loop {
     }
 }
 
+/// By no name of the device: not its own, a link, or another node of the same number; nor can the
+/// system mount it.
+fn a_device_is_open_once(config: &Config, devices: [&Path; 2], dir: &Path) {
+    let store = Store::open(config.clone()).expect("the same shadow");
+    let linked = dir.join("linked");
+    std::os::unix::fs::symlink(devices[0], &linked).expect("a link");
+    let node = dir.join("node");
+    let number = std::fs::metadata(devices[0]).expect("a device").rdev();
+    let (major, minor) = (libc::major(number).to_string(), libc::minor(number).to_string());
+    let mut mknod = Command::new("mknod");
+    let made = mknod.arg(&node).args(["b", &major, &minor]).status();
+    let mut names = vec![devices[0], &linked];
+    if made.is_ok_and(|status| status.success()) {
+        names.push(&node);
+    }
+    for name in names {
+        let name_text = name.to_str().expect("text");
+        match Store::open(small().shadow_devices([name, devices[1]])) {
+            Err(Error::Locked { path }) => assert_eq!(path, name),
+            other => panic!("{name_text}: {other:?}"),
+        }
+        let argument = format!("{name_text}|{}", devices[1].display());
+        let other = child::command(&[], "child_entry", "open", &argument).output();
+        let said = String::from_utf8_lossy(&other.expect("a child").stdout).into_owned();
+        assert!(said.contains("@Locked"), "{name_text}: {said}");
+    }
+    let mut mounted = Command::new("mount");
+    let mounted = mounted.args(["-t", "ext4"]).args([devices[0], dir]).output().expect("mount");
+    assert!(!mounted.status.success(), "mounted under an open store");
+    store.close().expect("a sound disk");
+}
+
+/// Another process, which tries to open the devices.
+#[test]
+fn child_entry() {
+    let Some((_, devices)) = child::part() else { return };
+    match Store::open(small().shadow_devices(devices.split('|'))) {
+        Ok(_) => child::say("Open"),
+        Err(error) => child::say(&format!("{error:?}")),
+    }
+}
+
 #[test]
 fn raw_devices_hold_what_was_put_and_are_refused_when_too_small() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -109,6 +155,7 @@ fn raw_devices_hold_what_was_put_and_are_refused_when_too_small() {
     };
     let config = small().shadow_devices([&a.0, &b.0]);
     fill_and_reopen(&config);
+    a_device_is_open_once(&config, [&a.0, &b.0], dir.path());
 
     let Some(small_device) = device("c", 2 << 20) else { return };
     match Store::open(small().stripes(1).shadow_devices([&small_device.0])) {

@@ -128,7 +128,7 @@ impl Bench {
         let (mut victim, tracer) = if is_work {
             let mut victim = Victim::start(&[], "waits", &setup);
             victim.wait_for("ready");
-            let tracer = Tracer::attach(shadow_thread(victim.id()), options);
+            let tracer = Tracer::attach(&shadow_thread(victim.id()), options);
             victim.go_on();
             (victim, Some(tracer))
         } else {
@@ -189,9 +189,9 @@ fn shadow_thread(process: u32) -> String {
 struct Tracer(Child);
 
 impl Tracer {
-    fn attach(thread: String, options: &[&str]) -> Self {
+    fn attach(thread: &str, options: &[&str]) -> Self {
         let mut command = Command::new("strace");
-        command.args(options).args(["-p", &thread]).stderr(Stdio::piped());
+        command.args(options).args(["-p", thread]).stderr(Stdio::piped());
         let mut tracer = Self(command.spawn().expect("strace"));
         let mut said = String::new();
         let errors = tracer.0.stderr.take().expect("what it says");

@@ -49,6 +49,7 @@ fn child_entry() {
         "lock" => a_forked_child_that_lives_on(dir),
         "lock of a closing child" => a_forked_child_that_drops_its_handle(dir),
         "exec" => exec_with(dir),
+        "lock of a program" => a_program_that_lives_on(dir),
         "idle" => idle_with(dir),
         other => panic!("no part {other}"),
     }
@@ -183,6 +184,22 @@ fn exec_with(dir: &Path) {
     }
 }
 
+/// A program that the host has started outlives the store: the shadow is free, for anybody.
+fn a_program_that_lives_on(dir: &Path) {
+    for prefer in [Prefer::Ring, Prefer::Blocking] {
+        let store = Harness { prefer, ..Harness::default() }.open(config(dir)).expect("a store");
+        store.put("key", "value").expect("there is room");
+        let mut program = Command::new("sleep").arg("60").spawn().expect("sleep");
+        store.close().expect("a sound disk");
+        let dir = dir.to_str().expect("a plain path");
+        let other = child::command(&[], "opener", "open", dir).output().expect("a child");
+        let said = String::from_utf8_lossy(&other.stdout).into_owned();
+        program.kill().expect("it is ours");
+        program.wait().expect("it is ours");
+        assert!(said.contains("@opened"), "{prefer:?}: {said}");
+    }
+}
+
 /// CPU time of this process, all threads together.
 fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -224,6 +241,7 @@ fn a_forked_child_keeps_no_lock_and_takes_none() {
 #[test]
 fn a_program_started_by_the_host_inherits_nothing() {
     run("exec");
+    run("lock of a program");
 }
 
 #[test]

@@ -5,6 +5,12 @@
 //!
 //! The store must run in another process: one that waits for a device of its own cannot be killed.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a helper of tests; a fault is of writes unless told otherwise"
+)]
+
 use crate::faults::disks::text;
 use crate::rng::Rng;
 use fuser::{
@@ -322,7 +328,7 @@ impl Served {
         let mut state = self.0.lock();
         let bytes = data.len();
         let whole = match state.meets(Kind::Write) {
-            Some((Fault::Error(errno), true)) | Some((Fault::Errors(errno), _)) => {
+            Some((Fault::Error(errno), true) | (Fault::Errors(errno), _)) => {
                 return Err(errno);
             }
             Some((Fault::Short, true)) => bytes.min(bytes / 2 + 1),

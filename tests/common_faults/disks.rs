@@ -5,6 +5,7 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -92,7 +93,7 @@ impl Mount {
                 }
                 Err(complaint) => return Err(complaint),
                 Ok(_) => {
-                    std::mem::forget(self);
+                    let _off = ManuallyDrop::new(self);
                     return Ok(());
                 }
             }

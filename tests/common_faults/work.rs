@@ -89,7 +89,7 @@ pub struct Setup {
     pub journal: PathBuf,
     pub wblock_bytes: u64,
     pub prefer: Prefer,
-    /// O_DIRECT on files.
+    /// `O_DIRECT` on files.
     pub direct: bool,
     pub seed: u64,
     /// All writes of this run get numbers above.
