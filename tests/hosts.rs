@@ -336,9 +336,10 @@ fn limit(what: libc::__rlimit_resource_t, bytes: u64) {
 /// A cache at its limit that gets no more memory: the index would grow, and cannot.
 fn little_memory(dir: &Path) {
     let mut outcomes = Vec::new();
-    for mebibytes in [0_u64, 1, 4, 16, 64] {
+    for mebibytes in [0_u64, 4, 64] {
         let config = small(&dir.join(mebibytes.to_string())).data_size(16 << 20);
-        let store = open(config.evict_used_pct(60), Prefer::Ring);
+        let config = config.evict_used_pct(60).overload_wait(Duration::from_millis(20));
+        let store = open(config, Prefer::Ring);
         store.put("first", "value").expect("there is room");
         store.flush().expect("a sound disk");
         // A thread that is only just starting needs memory for its own sake.
@@ -350,7 +351,7 @@ fn little_memory(dir: &Path) {
         let done = unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const less) };
         assert_eq!(done, 0);
         let mut refused = 0_u32;
-        for number in 0..120_000_u32 {
+        for number in 0..60_000_u32 {
             match store.put(number.to_le_bytes(), b"") {
                 Ok(_) => {}
                 Err(Error::OutOfSpace | Error::StopWrites { .. } | Error::Overloaded) => {
@@ -377,7 +378,9 @@ fn little_memory(dir: &Path) {
 
 #[test]
 fn without_more_memory_puts_are_refused_and_the_store_lives_on() {
-    run("little memory");
+    let said = run("little memory");
+    // Nobody may listen.
+    let _ = std::io::stderr().write_all(said.as_bytes());
 }
 
 /// The memory of a cache at its limit stays where it is.

@@ -227,7 +227,13 @@ fn can_trace() -> bool {
 /// Kills at each point of the piece of work, by both back ends.
 fn kill_all(piece: Piece) {
     if !can_trace() {
-        skip::skip_cases(2 * limit(), "no program can be traced here (strace)");
+        let about = match piece {
+            Piece::Creation => 200,
+            Piece::Open => 220,
+            Piece::Work => 280,
+        };
+        let reason = "no program can be traced here (strace)";
+        skip::skip_cases(about.min(2 * limit()), reason);
         return;
     }
     for prefer in [Prefer::Ring, Prefer::Blocking] {
