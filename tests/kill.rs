@@ -31,8 +31,8 @@ use std::time::Duration;
 
 /// Cycles that one store lives through.
 const CYCLES_A_STORE: u64 = 6;
-/// Threads of this test that each kill children of their own.
-const LANES: u64 = 2;
+/// Threads of this test that each kill children of their own; mostly they wait.
+const LANES: u64 = 4;
 const KILLS: u64 = 72;
 
 /// The child's part: opens the store and writes until it is killed or the store is full.
