@@ -87,15 +87,41 @@ pub enum Error {
     )]
     Overloaded,
 
-    /// The shadow refuses writes for good. What was acknowledged as durable still is; the write
-    /// that meets this is in no promise. Reads go on, trying again does not help: repair the
-    /// device, then close and open the store.
-    #[error("the shadow {path} takes no more writes: repair it, then close and open the store")]
+    /// The shadow refuses writes, and several tries to write again from memory what it may have lost
+    /// have failed. What was acknowledged as durable still is; the write that meets this is in no
+    /// promise. Reads go on. The engine goes on trying, so that trying again helps once the cause
+    /// is gone (space came back, for instance); where it does not go away, the whole store moves to
+    /// another place with [`Store::reattach_shadow`](crate::Store::reattach_shadow).
+    #[error(
+        "the shadow {path} takes no writes: remove the cause, and the store goes on by itself, or \
+         move it to another place (`Store::reattach_shadow`)"
+    )]
     ShadowFailed {
         /// The file or device that failed.
         path: PathBuf,
         /// The cause; shared, because every write that meets it is told the same.
         source: Arc<io::Error>,
+    },
+
+    /// `flush`, a durable write or `close` has waited for all of its deadline. What it waited for
+    /// goes on, and is in no promise: a write is in memory, and durable a while later or not at
+    /// all. Trying again helps where the shadow is only slow; a second `close` is not needed.
+    #[error(
+        "`{key}` has passed after {waited_ms} ms with {pending_bytes} bytes not known to be \
+         durable, because {reason}; the shadow is {path}: try again later, look after the device, \
+         or raise `{key}`"
+    )]
+    DeadlinePassed {
+        /// The configuration's key: `flush_deadline` or `close_deadline`.
+        key: &'static str,
+        /// How long the call has waited. Unit: milliseconds.
+        waited_ms: u64,
+        /// What had been written by then and is not known to be durable. Unit: bytes.
+        pending_bytes: u64,
+        /// What is in the way.
+        reason: &'static str,
+        /// The directory, or the first of the devices.
+        path: PathBuf,
     },
 
     /// Another open store, in this process or another, has the shadow. Nothing was written; trying
@@ -215,17 +241,19 @@ impl Error {
     /// ```
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::OutOfSpace | Self::StopWrites { .. } | Self::Overloaded | Self::Locked { .. } => {
-                true
-            }
+            Self::OutOfSpace
+            | Self::StopWrites { .. }
+            | Self::Overloaded
+            | Self::Locked { .. }
+            | Self::DeadlinePassed { .. } => true,
             Self::Batch { source, .. } => source.is_retryable(),
             Self::Io { source, .. } => passes(source.kind()),
+            Self::ShadowFailed { source, .. } => passes(source.kind()),
             Self::EmptyKey
             | Self::KeyTooLong
             | Self::RecordTooLarge { .. }
             | Self::VersionConflict { .. }
             | Self::ConditionFailed
-            | Self::ShadowFailed { .. }
             | Self::Forked
             | Self::NotAShadow { .. }
             | Self::UnsupportedFormat { .. }
@@ -274,6 +302,16 @@ mod tests {
             ),
             (Error::Overloaded, &["`max_write_cache`", "`overload_wait`"]),
             (Error::ShadowFailed { path: path(), source: Arc::new(full()) }, &[AT]),
+            (
+                Error::DeadlinePassed {
+                    key: "flush_deadline",
+                    waited_ms: 250,
+                    pending_bytes: 4096,
+                    reason: "the device has not answered",
+                    path: path(),
+                },
+                &[AT, "`flush_deadline`", "250 ms", "4096 bytes", "not answered"],
+            ),
             (Error::Locked { path: path() }, &[AT]),
             (Error::Forked, &["fork"]),
             (Error::NotAShadow { path: path(), found: "a FIFO".into() }, &[AT, "a FIFO"]),

@@ -49,6 +49,8 @@ fn every_key_reads_as_its_method_sets_it() {
         ("flush_size = \"8 KiB\"", new().flush_size(8 << 10)),
         ("max_write_cache = \"2TiB\"", new().max_write_cache(2 << 40)),
         ("overload_wait = \"0s\"", new().overload_wait(Duration::ZERO)),
+        ("flush_deadline = \"250ms\"", new().flush_deadline(Duration::from_millis(250))),
+        ("close_deadline = \"5s\"", new().close_deadline(Duration::from_secs(5))),
         ("defrag_lwm_pct = 60", new().defrag_lwm_pct(60)),
         ("defrag_queue_min = 4", new().defrag_queue_min(4)),
         ("defrag_sleep = \"500us\"", new().defrag_sleep(Duration::from_micros(500))),

@@ -108,6 +108,8 @@ fn superblock() -> impl Strategy<Value = Superblock> {
             sequence_limit: Sequence(1 << 43),
             created_at,
             whole_from: Sequence(1),
+            attached_at: created_at >> 1,
+            incomplete: stripes % 2 == 0,
             clean,
         },
     )
@@ -315,6 +317,8 @@ fn every_flipped_bit_of_a_superblock_is_found_and_harmless() {
         sequence_limit: Sequence(3),
         created_at: 4,
         whole_from: Sequence(1),
+        attached_at: 0,
+        incomplete: false,
         clean: false,
     };
     let whole = superblock.encode();
@@ -352,6 +356,8 @@ fn plain_superblock() -> Superblock {
         sequence_limit: Sequence(1),
         created_at: 0,
         whole_from: Sequence(1),
+        attached_at: 0,
+        incomplete: false,
         clean: true,
     }
 }
@@ -361,7 +367,7 @@ fn impossible_values_are_refused_before_anyone_calculates_with_them() {
     let plain = plain_superblock();
     let word = |value: u32| value.to_le_bytes();
     for (field, offset, value) in [
-        ("flags", 12, word(2)),
+        ("flags", 12, word(4)),
         ("stripe", 40, word(1)),
         ("stripes", 44, word(0)),
         ("stripes", 44, word(1025)),

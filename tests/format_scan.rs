@@ -319,6 +319,8 @@ fn golden_superblock() -> Superblock {
         sequence_limit: Sequence(1024),
         created_at: 1_690_000_000_000_000,
         whole_from: Sequence(1),
+        attached_at: 0,
+        incomplete: false,
         clean: true,
     }
 }

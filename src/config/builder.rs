@@ -39,6 +39,8 @@ pub struct Config {
     pub(crate) flush_size: Option<u64>,
     pub(crate) max_write_cache: u64,
     pub(crate) overload_wait: Duration,
+    pub(crate) flush_deadline: Duration,
+    pub(crate) close_deadline: Duration,
     pub(crate) defrag_lwm_pct: u8,
     pub(crate) defrag_queue_min: u32,
     pub(crate) defrag_sleep: Duration,
@@ -74,6 +76,8 @@ impl Default for Config {
             flush_size: None,
             max_write_cache: 64 << 20,
             overload_wait: Duration::from_secs(1),
+            flush_deadline: Duration::from_secs(60),
+            close_deadline: Duration::from_secs(60),
             defrag_lwm_pct: 50,
             defrag_queue_min: 0,
             defrag_sleep: Duration::from_millis(1),
@@ -222,6 +226,22 @@ impl Config {
     /// one wblock if that is less.
     pub fn flush_size(mut self, bytes: u64) -> Self {
         self.flush_size = Some(bytes);
+        self
+    }
+
+    /// How long [`Store::flush`](crate::Store::flush), and a durable write, wait for the shadow
+    /// before they return [`Error::DeadlinePassed`](crate::Error::DeadlinePassed). What they waited
+    /// for goes on. Default: 60 s; at least 1 ms.
+    pub fn flush_deadline(mut self, deadline: Duration) -> Self {
+        self.flush_deadline = deadline;
+        self
+    }
+
+    /// How long [`Store::close`](crate::Store::close) waits for the shadow before it returns
+    /// [`Error::DeadlinePassed`](crate::Error::DeadlinePassed) and leaves the rest to a thread that
+    /// goes on for as long as the process does. Default: 60 s; at least 1 ms.
+    pub fn close_deadline(mut self, deadline: Duration) -> Self {
+        self.close_deadline = deadline;
         self
     }
 

@@ -40,6 +40,8 @@ keys! {
     flush_size: size,
     max_write_cache: size,
     overload_wait: duration,
+    flush_deadline: duration,
+    close_deadline: duration,
     defrag_lwm_pct: percent,
     defrag_queue_min: whole,
     defrag_sleep: duration,

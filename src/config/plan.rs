@@ -20,6 +20,10 @@ pub struct Plan {
     pub flush_bytes: u32,
     /// A put is durable this long after it; `None`: only full wblocks and `flush` are written.
     pub flush_max: Option<Duration>,
+    /// How long `flush` and durable writes wait for the shadow; at least 1 ms.
+    pub flush_deadline: Duration,
+    /// How long `close` waits for the shadow; at least 1 ms.
+    pub close_deadline: Duration,
     /// Every put returns only when durable. Only with a shadow.
     pub commit_to_device: bool,
     /// `O_DIRECT` on shadow files. Only with a shadow.

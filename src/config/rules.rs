@@ -36,6 +36,8 @@ const REGION_BYTES_MAX: u64 = {
 const FLUSH_MS_MAX: u64 = 86_400_000;
 /// Longest of all other durations, 100 years: no sum with a clock can overflow.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// A deadline that is over before anything could be done is a slip of the hand.
+const DEADLINE_MIN: Duration = Duration::from_millis(1);
 /// A sweep more often than this would be a busy loop.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// Bytes of the index for each record, at least.
@@ -62,6 +64,8 @@ impl Config {
             record_bytes_max: record_bytes_max(self, geometry)?,
             flush_bytes: flush_bytes(self, geometry)?,
             flush_max: flush_max(self.flush_max_ms)?,
+            flush_deadline: deadline("flush_deadline", self.flush_deadline)?,
+            close_deadline: deadline("close_deadline", self.close_deadline)?,
             commit_to_device: self.commit_to_device,
             direct_files: self.direct_files,
             disable_odsync: self.disable_odsync,
@@ -343,6 +347,13 @@ fn percent(key: &str, pct: u8) -> Result<u8> {
         return refuse(key, format!("is {pct}: set 0 to 100"));
     }
     Ok(pct)
+}
+
+fn deadline(key: &str, after: Duration) -> Result<Duration> {
+    if after < DEADLINE_MIN {
+        return refuse(key, format!("is {after:?}: set at least {DEADLINE_MIN:?}"));
+    }
+    duration(key, after)
 }
 
 fn duration(key: &str, duration: Duration) -> Result<Duration> {

@@ -17,6 +17,8 @@ pub struct Settings {
     flush_max: Value,
     write_cache_bytes_max: Value,
     overload_wait: Value,
+    flush_deadline: Value,
+    close_deadline: Value,
     defrag_lwm_pct: Value,
     defrag_queue_min: Value,
     defrag_sleep: Value,
@@ -78,6 +80,8 @@ impl Settings {
             flush_max: Value::new(),
             write_cache_bytes_max: Value::new(),
             overload_wait: Value::new(),
+            flush_deadline: Value::new(),
+            close_deadline: Value::new(),
             defrag_lwm_pct: Value::new(),
             defrag_queue_min: Value::new(),
             defrag_sleep: Value::new(),
@@ -100,6 +104,8 @@ impl Settings {
         self.flush_max.set_duration(plan.flush_max.unwrap_or_default());
         self.write_cache_bytes_max.set(reclaim.write_cache_bytes_max);
         self.overload_wait.set_duration(reclaim.overload_wait);
+        self.flush_deadline.set_duration(plan.flush_deadline);
+        self.close_deadline.set_duration(plan.close_deadline);
         self.defrag_lwm_pct.set(reclaim.defrag_lwm_pct);
         self.defrag_queue_min.set(reclaim.defrag_queue_min);
         self.defrag_sleep.set_duration(reclaim.defrag_sleep);
@@ -119,6 +125,16 @@ impl Settings {
     /// A put is durable this long after it; `None`: only full wblocks and `flush` are written.
     pub fn flush_max(&self) -> Option<Duration> {
         self.flush_max.some_duration()
+    }
+
+    /// How long `flush` and durable writes wait for the shadow; at least 1 ms.
+    pub fn flush_deadline(&self) -> Duration {
+        self.flush_deadline.duration()
+    }
+
+    /// How long `close` waits for the shadow; at least 1 ms.
+    pub fn close_deadline(&self) -> Duration {
+        self.close_deadline.duration()
     }
 
     /// Puts are refused above this used share; 0: never.

@@ -15,6 +15,7 @@
 //! | `header.rs`     | the head of a wblock                                                   |
 //! | `superblock.rs` | the head of a shadow, and the choice between its two copies             |
 //! | `scan.rs`       | the walk over one wblock: what is whole, what is torn, what is rotten   |
+//! | `mend.rs`       | a wblock as memory has it, made ready for another shadow                |
 //!
 //! Invariants
 //! - F1  Any flipped bit of a record, a padding's head, a wblock header or a superblock copy is
@@ -30,6 +31,7 @@
 mod commit;
 mod header;
 mod key;
+mod mend;
 mod padding;
 mod precedence;
 mod record;
@@ -40,6 +42,7 @@ mod view;
 pub use commit::{CommitWord, RECORD_RBLOCKS_MAX, SEQUENCE_BITS};
 pub use header::{HeaderState, WblockHeader, WblockHome};
 pub use key::{Seed, StoreId, StoreKey};
+pub use mend::mend;
 pub use padding::{FLUSHES_MAX, PADDING_HEAD_BYTES, Padding};
 pub use precedence::{Rank, precedence};
 pub use record::{

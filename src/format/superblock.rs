@@ -36,6 +36,7 @@ pub const FORMAT_VERSION: u32 = 1;
 /// as text fails at once, as with PNG.
 const MAGIC: [u8; 8] = *b"BRINDLE\x8e";
 const CLEAN: u32 = 1;
+const INCOMPLETE: u32 = 2;
 const FOREIGN_SHOWN_BYTES: usize = 16;
 
 /// One copy of a superblock.
@@ -56,7 +57,8 @@ struct CopyBytes {
     sequence_limit: U64,
     created_at: U64,
     whole_from: U64,
-    reserved: [u8; SUPERBLOCK_BYTES - 104],
+    attached_at: U64,
+    reserved: [u8; SUPERBLOCK_BYTES - 112],
     checksum: U64,
 }
 
@@ -76,6 +78,7 @@ const _: () = assert!(offset_of!(CopyBytes, clock_floor) == 64);
 const _: () = assert!(offset_of!(CopyBytes, sequence_limit) == 72);
 const _: () = assert!(offset_of!(CopyBytes, created_at) == 80);
 const _: () = assert!(offset_of!(CopyBytes, whole_from) == 88);
+const _: () = assert!(offset_of!(CopyBytes, attached_at) == 96);
 const _: () = assert!(CHECKED_BYTES == SUPERBLOCK_BYTES - 8, "S2");
 
 /// What a shadow says about itself.
@@ -100,8 +103,12 @@ pub struct Superblock {
     /// Wblocks from this sequence on were written by runs of which none but the last may have
     /// ended out of order.
     pub whole_from: Sequence,
+    /// When a running store moved to this shadow: microseconds since 1970. 0: it was founded here.
+    pub attached_at: u64,
     /// The store was closed in order, and nothing was written since.
     pub clean: bool,
+    /// A store was moving here and has not arrived: the shadow holds a part of it.
+    pub incomplete: bool,
 }
 
 /// One of the two copies.
@@ -203,7 +210,8 @@ impl Superblock {
         let mut copy = CopyBytes::new_zeroed();
         copy.magic = MAGIC;
         copy.format_version = U32::new(FORMAT_VERSION);
-        copy.flags = U32::new(if self.clean { CLEAN } else { 0 });
+        let flag = |set, flag| if set { flag } else { 0 };
+        copy.flags = U32::new(flag(self.clean, CLEAN) | flag(self.incomplete, INCOMPLETE));
         copy.generation = U64::new(self.generation);
         copy.store_id = self.store_id.0;
         copy.stripe = U32::new(self.stripe);
@@ -215,6 +223,7 @@ impl Superblock {
         copy.sequence_limit = U64::new(self.sequence_limit.0);
         copy.created_at = U64::new(self.created_at);
         copy.whole_from = U64::new(self.whole_from.0);
+        copy.attached_at = U64::new(self.attached_at);
         copy.checksum = U64::new(copy.digest());
         bytes.copy_from_slice(copy.as_bytes());
         bytes
@@ -253,7 +262,9 @@ impl Superblock {
             sequence_limit: Sequence(copy.sequence_limit.get()),
             created_at: copy.created_at.get(),
             whole_from: Sequence(copy.whole_from.get()),
+            attached_at: copy.attached_at.get(),
             clean: copy.flags.get() & CLEAN != 0,
+            incomplete: copy.flags.get() & INCOMPLETE != 0,
         })
     }
 
@@ -285,7 +296,7 @@ impl CopyBytes {
     }
 
     /// S1. The name of the first field whose value no store has. The checksum has verified, so
-    /// only a bug or malice gets here; the bytes behind `whole_from` are not looked at, so that a
+    /// only a bug or malice gets here; the bytes behind `attached_at` are not looked at, so that a
     /// later version of ours may use them for what an older one need not know.
     fn check_fields(&self) -> Result<(), &'static str> {
         let Geometry { wblock_bytes, stripes, wblocks_per_stripe } = self.geometry();
@@ -293,7 +304,7 @@ impl CopyBytes {
         let wblocks = u64::from(stripes) * u64::from(wblocks_per_stripe); // no overflow
         let rules = [
             ("format_version", self.format_version.get() == FORMAT_VERSION),
-            ("flags", self.flags.get() & !CLEAN == 0),
+            ("flags", self.flags.get() & !(CLEAN | INCOMPLETE) == 0),
             ("stripes", stripes >= 1 && stripes as usize <= STRIPES_MAX),
             ("stripe", self.stripe.get() < stripes),
             ("wblock_bytes", wblock_bytes.is_power_of_two() && sizes.contains(&wblock_bytes)),

@@ -6,7 +6,9 @@
 //!
 //! States of a flush of one wblock
 //! ```text
-//! nothing --[cut, or sealed]--> targeted --[walk: all committed]--> written --[sync]--> durable
+//! nothing --[cut, or sealed]--> targeted --[walk: all committed]--> taken --[write]--> unsynced
+//! unsynced --[sync]--> durable
+//! unsynced --[a write or a sync fails]--> doubted --[all written again, and synced]--> durable
 //! ```
 //!
 //! Invariants
@@ -18,15 +20,24 @@
 //! - F3  A flush of a wblock starts only when its last one is durable. So verified data of a later
 //!   flush proves that the one before had been durable: cold start tells rot from a torn write by
 //!   it.
-//! - F4  Nothing is acknowledged after a failure: the first one ends the flusher.
+//! - F4  Nothing is acknowledged while it is not known what is durable: see below.
 //! - F5  A header is struck out by a write of the wblock's first sector, which the next flush of
 //!   the wblock, in its next life, follows only after a sync: the wblock is freed by who sees it
 //!   `Struck`. A torn one leaves the old header or the new: at that moment both are right.
 //!
+//! Healing. After a write or a sync has failed, all that is `unsynced` is doubted, whatever the
+//! system says of it later: it may have dropped what it could not write, and would report success
+//! next time. The memory is still there (F2: a wblock is not reused before it is durable), so the
+//! next round begins by writing all of it again, to its own place, and syncing that; only a sync
+//! that succeeds after that rewrite is believed. Until then nothing new is taken, no ticket
+//! completes, no wblock becomes `Used` or `Struck`; and what was taken and not begun (a second flush
+//! of a doubted wblock) waits, for F3. Of several files whose syncs fail apart, those that were
+//! synced are durable. How often to try, and when to say so, is for the pump.
+//!
 //! A writer stopped between its reservation and its commit holds up its own wblock, and with it
 //! the barriers, not the other stripes' wblocks.
 //!
-//! Checked by: `tests/shadow_*.rs`, on the simulated disk and on files.
+//! Checked by: `tests/crash_sim.rs`, `tests/heal.rs`, on the simulated disk.
 
 use super::io::Transfers;
 use super::io::{BlockIo, Buffer, Direction, FileIndex, IoCounters, Transfer, TransferError};
@@ -35,7 +46,7 @@ use super::tickets::Tickets;
 use crate::region::{Cut, State, Stripes};
 use crate::sync::{Arc, AtomicU64, Relaxed};
 use crate::unit::{RBLOCK_BYTES, SECTOR_BYTES, SECTOR_RBLOCKS, WblockId};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Writes in flight. Two to four keep a drive busy; more only make a barrier wait longer.
 const IN_FLIGHT: usize = 4;
@@ -50,6 +61,8 @@ pub enum Round {
     Idle,
     /// Something was written or synced.
     Worked,
+    /// A write or sync failed, and will be made good: try again soon.
+    Healing,
     /// A writer holds a reservation that it has not committed: try again soon.
     Waiting,
 }
@@ -70,10 +83,12 @@ pub struct Flusher {
     /// Syncs as soon as a wblock is finished: there are no timed flushes to do it.
     sync_finished: bool,
     progress: Vec<LaneProgress>,
-    /// Wblocks written to, and not synced since: with the file they are in.
-    unsynced: BTreeSet<(FileIndex, WblockId)>,
-    /// Sealed wblocks whose last byte is written: used, once their file is synced.
-    finished: Vec<WblockId>,
+    /// To be written next: one job a wblock at most.
+    taken: Vec<Job>,
+    /// Written, at least in part, and not synced since: by F3 one job a wblock at most.
+    unsynced: BTreeMap<WblockId, Job>,
+    /// What is unsynced is to be written again before anything else.
+    is_doubted: bool,
     completed: u64,
     /// Per lane: the oldest wblock not wholly durable (high half), and its durable rblocks.
     durable: Arc<[AtomicU64]>,
@@ -101,12 +116,23 @@ enum Target {
     End,
 }
 
-/// One write of a round, and what it brings the lane to.
+/// One write, and what its wblock is once it is durable.
+#[derive(Clone, Copy, Debug)]
 struct Job {
     wblock: WblockId,
     from_rblock: u32,
     until_rblock: u32,
-    is_last: bool,
+    then: Then,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// What it was: there is more to come.
+    Open,
+    /// Used: this was the last of it.
+    Used,
+    /// Struck: nothing of it counts any more.
+    Struck,
 }
 
 impl Flusher {
@@ -131,8 +157,9 @@ impl Flusher {
             first_wblock_bytes: layout.first_wblock_bytes,
             lazy_sync: layout.lazy_sync,
             sync_finished: false,
-            unsynced: BTreeSet::new(),
-            finished: Vec::new(),
+            taken: Vec::new(),
+            unsynced: BTreeMap::new(),
+            is_doubted: false,
             completed: 0,
         }
     }
@@ -152,38 +179,33 @@ impl Flusher {
     ///
     /// # Errors
     ///
-    /// The shadow failed; the flusher must not be asked again (F4).
+    /// A write or sync failed: nothing was acknowledged since, and the next round heals.
     pub fn poll(&mut self, due: bool) -> Result<Round, TransferError> {
+        self.heal()?;
         let ticket = self.tickets.requested();
         let is_barrier = ticket > self.completed;
-        let mut jobs = Vec::new();
         let mut is_waiting = false;
         for lane in 0..self.stripes.lanes() {
             self.look_back(lane);
             let cut = due || is_barrier;
             while let Some(job) = self.next_job(lane, cut, &mut is_waiting) {
-                let is_last = job.is_last;
-                jobs.push(job);
+                self.taken.push(job);
                 // F3: one flush of a wblock a round, and a cut wblock is the lane's newest.
-                if !is_last {
+                if job.then != Then::Used {
                     break;
                 }
             }
         }
-        let strikes = self.requests.take_strikes();
-        let has_written = !jobs.is_empty() || !strikes.is_empty();
-        self.write(&jobs)?;
-        self.strike(&strikes)?;
+        self.take_strikes();
+        let has_written = !self.taken.is_empty();
+        self.write_taken()?;
+        let has = |then| self.unsynced.values().any(|job| job.then == then);
         // Where puts wait for wblocks to be durable, or would soon, a sync is not put off.
-        let finished =
-            (self.sync_finished || self.stripes.is_backlogged()) && !self.finished.is_empty();
-        let sync = is_barrier || !strikes.is_empty() || (!self.lazy_sync && due) || finished;
+        let finished = (self.sync_finished || self.stripes.is_backlogged()) && has(Then::Used);
+        let sync = is_barrier || has(Then::Struck) || (!self.lazy_sync && due) || finished;
         let has_synced = sync && !self.unsynced.is_empty();
         if sync {
             self.sync()?;
-        }
-        for wblock in strikes {
-            self.stripes.wblock(wblock).enter(State::Struck);
         }
         if has_synced || is_barrier {
             self.stripes.call_reclaimers();
@@ -196,6 +218,23 @@ impl Flusher {
             self.tickets.complete(ticket);
         }
         Ok(if has_written || has_synced || is_barrier { Round::Worked } else { Round::Idle })
+    }
+
+    /// What is unsynced is not to be believed, for somebody else's sync of its file has failed.
+    pub fn doubt(&mut self) {
+        self.is_doubted = true;
+    }
+
+    /// Writes all again that is doubted, and then what was taken before the doubt arose.
+    fn heal(&mut self) -> Result<(), TransferError> {
+        if self.is_doubted {
+            let again: Vec<Job> = self.unsynced.values().copied().collect();
+            self.write(&again)?;
+            self.sync()?;
+            self.is_doubted = false;
+            self.counters.count_heal();
+        }
+        self.write_taken()
     }
 
     #[expect(clippy::indexing_slicing, reason = "one progress a lane")]
@@ -260,45 +299,41 @@ impl Flusher {
             progress.flushed_rblock = until_rblock;
             progress.flushes += 1;
         }
-        Some(Job { wblock, from_rblock, until_rblock, is_last })
+        let then = if is_last { Then::Used } else { Then::Open };
+        Some(Job { wblock, from_rblock, until_rblock, then })
     }
 
-    /// Writes the jobs of a round.
-    fn write(&mut self, jobs: &[Job]) -> Result<(), TransferError> {
+    /// Takes the headers that are to be struck out (F5).
+    fn take_strikes(&mut self) {
+        for wblock in self.requests.take_strikes() {
+            self.stripes.write_struck_header(wblock);
+            let until_rblock = SECTOR_BYTES / RBLOCK_BYTES;
+            self.taken.push(Job { wblock, from_rblock: 0, until_rblock, then: Then::Struck });
+        }
+    }
+
+    /// Writes what was taken.
+    fn write_taken(&mut self) -> Result<(), TransferError> {
         // F3: a wblock's last flush is synced before its next one is written.
-        if jobs.iter().any(|job| self.unsynced.contains(&(self.file(job.wblock), job.wblock))) {
+        if self.taken.iter().any(|job| self.unsynced.contains_key(&job.wblock)) {
             self.sync()?;
         }
+        let taken = std::mem::take(&mut self.taken);
+        self.unsynced.extend(taken.iter().map(|job| (job.wblock, *job)));
+        self.write(&taken)
+    }
+
+    /// Writes `jobs`, which are among the unsynced.
+    fn write(&mut self, jobs: &[Job]) -> Result<(), TransferError> {
         let mut transfers = jobs
             .iter()
             .filter(|job| job.until_rblock > job.from_rblock)
             .map(|job| self.transfer(job))
             .collect::<Vec<_>>()
             .into_iter();
-        self.transfers.run(&mut *self.io, &mut transfers, &self.counters)?;
-        for job in jobs {
-            let file = self.file(job.wblock);
-            self.unsynced.insert((file, job.wblock));
-            if job.is_last {
-                self.finished.push(job.wblock);
-            }
-        }
-        Ok(())
-    }
-
-    /// Strikes out the headers of `wblocks` (F5).
-    fn strike(&mut self, wblocks: &[WblockId]) -> Result<(), TransferError> {
-        let sector = |wblock: &WblockId| {
-            self.stripes.write_struck_header(*wblock);
-            let until_rblock = SECTOR_BYTES / RBLOCK_BYTES;
-            self.transfer(&Job { wblock: *wblock, from_rblock: 0, until_rblock, is_last: false })
-        };
-        let mut transfers = wblocks.iter().map(sector).collect::<Vec<_>>().into_iter();
-        self.transfers.run(&mut *self.io, &mut transfers, &self.counters)?;
-        for wblock in wblocks {
-            self.unsynced.insert((self.file(*wblock), *wblock));
-        }
-        Ok(())
+        let written = self.transfers.run(&mut *self.io, &mut transfers, &self.counters);
+        self.is_doubted |= written.is_err();
+        written.map(|_| ())
     }
 
     fn transfer(&self, job: &Job) -> Transfer {
@@ -323,23 +358,89 @@ impl Flusher {
         FileIndex(self.stripes.geometry().home_stripe(wblock))
     }
 
-    /// Syncs every file that was written to; what is finished in them is used from now on.
+    /// Syncs every file that was written to; what was written to it is durable from now on.
     fn sync(&mut self) -> Result<(), TransferError> {
-        let files: BTreeSet<FileIndex> = self.unsynced.iter().map(|(file, _)| *file).collect();
-        self.transfers
-            .sync(&mut *self.io, &mut files.into_iter(), &self.counters)
-            .map_err(first)?;
-        self.unsynced.clear();
+        let files: BTreeSet<FileIndex> =
+            self.unsynced.keys().map(|wblock| self.file(*wblock)).collect();
+        let synced = self.transfers.sync(&mut *self.io, &mut files.into_iter(), &self.counters);
+        let errors = synced.err().unwrap_or_default();
+        let is_doubted = |file| errors.iter().any(|error| error.file == file);
+        let (doubted, durable) = std::mem::take(&mut self.unsynced)
+            .into_iter()
+            .partition(|(wblock, _)| is_doubted(self.file(*wblock)));
+        self.unsynced = doubted;
+        self.settle(&durable);
+        match errors.into_iter().next() {
+            None => Ok(()),
+            Some(error) => {
+                self.is_doubted = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// What `jobs` wrote is durable.
+    fn settle(&mut self, jobs: &BTreeMap<WblockId, Job>) {
+        for (wblock, job) in jobs {
+            match job.then {
+                Then::Open => {}
+                Then::Used => self.stripes.flushed(*wblock),
+                Then::Struck => self.stripes.wblock(*wblock).enter(State::Struck),
+            }
+        }
+        if !self.unsynced.is_empty() {
+            return;
+        }
         for (progress, durable) in self.progress.iter().zip(self.durable.iter()) {
             let oldest = progress.backlog.front().map_or(u32::MAX, |wblock| wblock.0);
             let packed = u64::from(oldest) << 32 | u64::from(progress.flushed_rblock);
             // ORDERING: Relaxed. A figure for statistics.
             durable.store(packed, Relaxed);
         }
-        for wblock in self.finished.drain(..) {
-            self.stripes.flushed(wblock);
+    }
+
+    /// How much of `wblock` the shadow holds, or will once what was taken is durable: so much of it
+    /// is complete, and does not change while the flusher does not go on. Unit: rblocks.
+    pub(super) fn extent(&self, wblock: WblockId) -> u32 {
+        let job = self.taken.iter().find(|job| job.wblock == wblock);
+        let then = job.or_else(|| self.unsynced.get(&wblock)).map(|job| job.then);
+        let is_oldest = |progress: &&LaneProgress| progress.backlog.front() == Some(&wblock);
+        match (self.stripes.wblock(wblock).state(), then) {
+            (_, Some(Then::Struck)) => 0,
+            (State::Used | State::Defrag | State::Emptying | State::Quarantined, _)
+            | (State::Open | State::Sealed, Some(Then::Used)) => {
+                self.stripes.geometry().wblock_rblocks()
+            }
+            (State::Open | State::Sealed, _) => {
+                self.progress.iter().find(is_oldest).map_or(0, |progress| progress.flushed_rblock)
+            }
+            (State::Free | State::Struck | State::Damaged, _) => 0,
         }
-        Ok(())
+    }
+
+    /// Copies as much of `wblock` to the start of `image` as [`extent`](Self::extent) says; the
+    /// rest of the image is zero.
+    pub(super) fn copy_to(&self, wblock: WblockId, image: &mut [u8]) {
+        let bytes = self.extent(wblock) as usize * RBLOCK_BYTES as usize;
+        let location = self.stripes.geometry().location(wblock, 0);
+        // SAFETY: (1) complete, as the flusher has seen, or loaded; (2) a wblock that is not empty
+        // by `extent` is opened again only after it was struck out, which the caller, who has the
+        // flusher, does not do meanwhile; (3) so all its commit words stay as they are.
+        let source = unsafe { self.stripes.region().bytes(location, 0, bytes) };
+        let (front, rest) = image.split_at_mut(bytes.min(image.len()));
+        front.copy_from_slice(source);
+        rest.fill(0);
+    }
+
+    /// Goes on with `io`, whose members hold, durably, what [`extent`](Self::extent) says of every
+    /// wblock: nothing is doubted any more.
+    pub(super) fn go_on_with(&mut self, io: Box<dyn BlockIo>) {
+        self.io = io;
+        let mut durable = std::mem::take(&mut self.unsynced);
+        durable.extend(self.taken.drain(..).map(|job| (job.wblock, job)));
+        self.is_doubted = false;
+        self.settle(&durable);
+        self.stripes.call_reclaimers();
     }
 }
 
@@ -367,9 +468,4 @@ fn complete(stripes: &Stripes, wblock: WblockId, from: u32, until: u32) -> Optio
         crate::sync::spin_loop();
     }
     None
-}
-
-#[expect(clippy::expect_used, reason = "Transfers::sync returns an error only with its causes")]
-fn first(errors: Vec<TransferError>) -> TransferError {
-    errors.into_iter().next().expect("a failed sync names at least one file")
 }

@@ -6,16 +6,22 @@
 //! | `tickets` | barriers and who waits for them                                 |
 //! | `flusher` | a pump that takes committed records to the shadow               |
 //! | `requests` | what reclaim asks for: barriers, headers struck out, a clock floor |
-//! | `service` | the thread that drives it                                       |
+//! | `pump`    | drives it, tries again what failed, keeps the superblocks       |
+//! | `attach`  | moves a running store to another shadow                         |
+//! | `service` | the shadow side as the store sees it: waits, health, the thread |
 //! | `set`     | the members of a store, their superblocks, what belongs together |
 //! | `files`   | their names, which exist, creating them                         |
 
+#[cfg(not(loom))]
+mod attach;
 #[cfg(not(loom))]
 mod files;
 #[cfg(not(loom))]
 mod flusher;
 #[cfg(not(loom))]
 pub mod io;
+#[cfg(not(loom))]
+mod pump;
 mod requests;
 #[cfg(not(loom))]
 mod service;
@@ -24,12 +30,16 @@ mod set;
 mod tickets;
 
 #[cfg(not(loom))]
+pub use attach::{Answer, Request, open_target, survey_targets};
+#[cfg(not(loom))]
 pub use files::{Created, complete, reserve};
 #[cfg(not(loom))]
 pub use flusher::{Flusher, Layout, Round};
+#[cfg(not(loom))]
+pub use pump::{Pump, Work};
 pub use requests::Requests;
 #[cfg(not(loom))]
-pub use service::{Pump, Service, Work};
+pub use service::{Service, Unmet};
 #[cfg(not(loom))]
 pub use set::{ShadowSet, Standing, Survey, member_bytes, open, random, survey};
 pub use tickets::Tickets;

@@ -1,29 +1,43 @@
-//! The shadow thread: drives the flusher, keeps the superblocks, sleeps when there is nothing.
+//! The shadow side as the store sees it: barriers, health, moving to another shadow, the end.
 //!
-//! It sleeps on the stripes' doorbell, which sealed wblocks, barriers, changed settings and `stop`
-//! ring, and wakes by itself twice in `flush_max` to take open wblocks along: a put rings nothing.
-//! An idle store wakes it only for that, some microseconds each time.
+//! States
+//! ```text
+//! healthy --[a write or sync fails]--> healing --[all doubted is written again and synced]--> healthy
+//! healing --[fails again and again]--> failed  --[the same, tried once a second]--> healthy
+//! healthy, failed --[reattached: the whole store is on another shadow]--> healthy, there
+//! any of them --[stop]--> stopped: clean if healthy
+//! ```
 //!
-//! States    `running --[stop]--> stopped clean`, `running --[a write or sync fails]--> failed`
+//! | state   | puts       | barriers and durable puts       | who is told                        |
+//! |---------|------------|---------------------------------|------------------------------------|
+//! | healthy | pass       | complete after a sync           |                                    |
+//! | healing | pass       | wait                            | `write_errors`, `heals` in `stats` |
+//! | failed  | refused    | those that wait are told, too   | `Health::ShadowFailed`             |
+//!
+//! Reads pass in every state.
+//!
+//! Invariants
+//! - V1  A barrier returns `Ok` only for its ticket, and that only after a sync that succeeded
+//!   behind the last rewrite of all that was doubted (the flusher's F4).
+//! - V2  No wait here is longer than the patience that its caller brings, whatever the device does.
+//!   A thread that hangs in the kernel is left to itself: it keeps the region mapped and the shadow
+//!   locked until the kernel lets it go, and then ends as it would have.
+//!
+//! Checked by: `tests/heal.rs`, `tests/reattach.rs`, `loom-tests/tests/tickets.rs`.
 #![forbid(unsafe_code)]
 
-use super::flusher::{Flusher, Round};
-use super::io::{FileIndex, Members, TransferError};
-use super::requests::Requests;
-use super::set::ShadowSet;
+use super::attach::{Attached, Request};
+use super::pump::{Pump, Work};
 use super::tickets::{Tickets, Waited};
-use crate::config::Settings;
 use crate::error::{Error, Result};
-use crate::region::{NowUs, Stripes};
-use crate::sync::{Acquire, Arc, AtomicBool, Mutex, Release, lock, thread};
+use crate::region::Stripes;
+use crate::sync::{
+    Acquire, Arc, AtomicBool, AtomicU8, Doorbell, Mutex, Relaxed, Release, lock, thread,
+};
 use std::io;
 use std::path::PathBuf;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
-
-/// How long a barrier may take: a device that stalls for longer is given up.
-const BARRIER_PATIENCE: Duration = Duration::from_secs(60);
-/// Pause when a writer holds a reservation that it has not committed.
-const WRITER_PAUSE: Duration = Duration::from_micros(50);
 
 /// The shadow side of an open store.
 #[derive(Debug)]
@@ -32,13 +46,40 @@ pub struct Service {
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
+/// What the service and its pump share.
 #[derive(Debug)]
-struct Shared {
-    stripes: Arc<Stripes>,
-    tickets: Arc<Tickets>,
+pub(super) struct Shared {
+    pub(super) stripes: Arc<Stripes>,
+    pub(super) tickets: Arc<Tickets>,
     stop: AtomicBool,
     has_failed: AtomicBool,
     failure: Mutex<Option<Failure>>,
+    busy_with: AtomicU8,
+    post: Mutex<Post>,
+    /// Rung when the thread has ended, and given back all that it had.
+    ended: Doorbell,
+}
+
+/// A request on its way to the pump.
+#[derive(Debug, Default)]
+struct Post {
+    request: Option<Request>,
+    /// The pump is gone.
+    is_closed: bool,
+}
+
+/// What keeps the pump from the end of a barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Busy {
+    /// Nothing: its turn has not come.
+    No = 0,
+    /// An operation of the device.
+    Device = 1,
+    /// A writer that has reserved and not committed.
+    Writer = 2,
+    /// What failed is being made good.
+    Healing = 3,
 }
 
 /// Why the shadow takes no more writes.
@@ -56,21 +97,19 @@ impl From<Failure> for Error {
     }
 }
 
-/// What the shadow thread works on.
+/// Why something that was asked of the shadow was not done, or not in time.
 #[derive(Debug)]
-pub struct Work {
-    /// The pump.
-    pub flusher: Flusher,
-    /// The superblocks.
-    pub set: ShadowSet,
-    /// What reclaim asks for.
-    pub requests: Arc<Requests>,
-    /// Open wblocks are flushed twice in `flush_max`; without one only on demand.
-    pub settings: Arc<Settings>,
-    /// The core to run on.
-    pub core: Option<usize>,
-    /// The clock floor to be written when the store is closed.
-    pub now_us: NowUs,
+pub enum Unmet {
+    /// The patience of the caller is over; what was in the way then.
+    Late(&'static str),
+    /// Anything else.
+    Refused(Error),
+}
+
+impl From<Failure> for Unmet {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure.into())
+    }
 }
 
 impl Service {
@@ -82,8 +121,11 @@ impl Service {
             stop: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
             failure: Mutex::new(None),
+            busy_with: AtomicU8::new(Busy::No as u8),
+            post: Mutex::new(Post::default()),
+            ended: Doorbell::new(),
         });
-        let pump = Pump { shared: Arc::clone(&shared), work };
+        let pump = Pump::new(Arc::clone(&shared), work);
         (Self { shared, thread: Mutex::new(None) }, pump)
     }
 
@@ -93,36 +135,35 @@ impl Service {
     ///
     /// The system's, when no thread is to be had.
     pub fn start(&self, pump: Pump) -> io::Result<()> {
+        let ended = Ended(Arc::clone(&self.shared));
         let thread = thread::Builder::new().name("brindle-shadow".into()).spawn(move || {
-            if let Some(core) = pump.work.core {
-                crate::sync::core::pin_thread(core);
-            }
+            let _ended = ended;
             pump.run();
         })?;
         *lock(&self.thread) = Some(thread);
         Ok(())
     }
 
-    /// True once the shadow takes no more writes.
+    /// True while the shadow takes no writes.
     #[inline]
     pub fn has_failed(&self) -> bool {
-        // ORDERING: Acquire, pairs with `fail`: the cause is there.
-        self.shared.has_failed.load(Acquire)
+        self.shared.has_failed()
     }
 
-    /// Why, if it has failed.
+    /// Why, while it has failed.
     pub fn failure(&self) -> Option<Failure> {
         lock(&self.shared.failure).clone()
     }
 
-    /// Returns when all that was committed before is durable.
+    /// Returns when all that was committed before is durable (V1), after `patience` at the latest.
     ///
     /// # Errors
     ///
-    /// [`Error::ShadowFailed`]: it is not known what is durable; after a minute without an answer
-    /// of the device with the cause `TimedOut`, and the store goes on.
-    pub fn barrier(&self) -> Result<()> {
-        self.wait(self.request())
+    /// [`Error::ShadowFailed`]: it is not known what is durable. [`Unmet::Late`].
+    pub fn barrier(&self, patience: Duration) -> Result<(), Unmet> {
+        let ticket = self.shared.tickets.take();
+        self.wake();
+        self.wait(ticket, Instant::now() + patience)
     }
 
     /// Has the thread look at its settings again.
@@ -130,24 +171,22 @@ impl Service {
         self.shared.stripes.doorbell().ring();
     }
 
-    fn request(&self) -> u64 {
-        let ticket = self.shared.tickets.take();
-        self.shared.stripes.doorbell().ring();
-        ticket
+    fn wait(&self, ticket: u64, deadline: Instant) -> Result<(), Unmet> {
+        match self.shared.tickets.wait(ticket, deadline) {
+            Waited::Durable => Ok(()),
+            Waited::Failed => Err(Unmet::Refused(self.error())),
+            Waited::TimedOut => Err(self.late()),
+        }
     }
 
-    fn wait(&self, ticket: u64) -> Result<()> {
-        match self.shared.tickets.wait(ticket, Instant::now() + BARRIER_PATIENCE) {
-            Waited::Durable => Ok(()),
-            Waited::Failed => Err(self.error()),
-            Waited::TimedOut => {
-                let source = io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the device did not answer for 60 s, or a writer thread is stopped",
-                );
-                Err(Failure { path: PathBuf::from("(any)"), source: Arc::new(source) }.into())
-            }
-        }
+    fn late(&self) -> Unmet {
+        // ORDERING: Relaxed. A word for people.
+        Unmet::Late(match self.shared.busy_with.load(Relaxed) {
+            1 => "the device has not answered a write or a sync",
+            2 => "a thread that writes was stopped between its reservation and its commit",
+            3 => "writes to the device have failed and are being made good",
+            _ => "the shadow thread has not got round to it",
+        })
     }
 
     /// The error that a failed shadow answers with.
@@ -158,125 +197,125 @@ impl Service {
         }
     }
 
-    /// Flushes, marks the superblocks clean and ends the thread. The second call does nothing.
+    /// Hands `request` to the pump; the answer comes through the request's channel.
     ///
     /// # Errors
     ///
-    /// [`Error::ShadowFailed`], now or earlier. The thread has ended, and the locks are free.
-    pub fn stop(&self) -> Result<()> {
-        let Some(thread) = lock(&self.thread).take() else { return Ok(()) };
-        let ticket = self.shared.tickets.take();
-        // ORDERING: Release, pairs with `run`: who sees it sees the ticket.
-        self.shared.stop.store(true, Release);
-        self.shared.stripes.doorbell().ring();
-        let waited = self.wait(ticket);
-        if thread.join().is_err() {
+    /// [`Error::Closed`]; [`Error::Config`] if another request is under way.
+    pub fn post(&self, request: Request) -> Result<()> {
+        let mut post = lock(&self.shared.post);
+        if post.is_closed {
             return Err(Error::Closed);
+        }
+        post.request = Some(request);
+        self.wake();
+        Ok(())
+    }
+
+    /// Moves the store to the shadow of `request`, and returns when it is there. Once the pump has
+    /// begun, for as long as it takes; until then for `patience`.
+    ///
+    /// # Errors
+    ///
+    /// The store is where it was. [`Unmet::Late`]; [`Error::Io`] of the new shadow;
+    /// [`Error::Closed`].
+    pub fn attach(
+        &self,
+        (request, answer): (Request, super::attach::Answer),
+        patience: Duration,
+    ) -> Result<Attached, Unmet> {
+        self.post(request).map_err(Unmet::Refused)?;
+        loop {
+            match answer.recv_timeout(patience) {
+                Ok(attached) => return attached.map_err(Unmet::Refused),
+                Err(RecvTimeoutError::Disconnected) => return Err(Unmet::Refused(Error::Closed)),
+                Err(RecvTimeoutError::Timeout) => {
+                    if lock(&self.shared.post).request.take().is_some() {
+                        return Err(self.late());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Flushes, marks the superblocks clean and ends the thread, after `patience` at the latest
+    /// (V2). The second call does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShadowFailed`], now or earlier: the thread has ended, and the locks are free.
+    /// [`Unmet::Late`]: it has not ended.
+    pub fn stop(&self, patience: Duration) -> Result<(), Unmet> {
+        let Some(thread) = lock(&self.thread).take() else { return Ok(()) };
+        let deadline = Instant::now() + patience;
+        let ticket = self.shared.tickets.take();
+        // ORDERING: Release, pairs with `stops`: who sees it sees the ticket.
+        self.shared.stop.store(true, Release);
+        self.wake();
+        let waited = self.wait(ticket, deadline);
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !self.shared.ended.wait(Some(left)) {
+            return waited.and(Err(self.late()));
+        }
+        if thread.join().is_err() {
+            return Err(Unmet::Refused(Error::Closed));
         }
         waited?;
         self.failure().map_or(Ok(()), |failure| Err(failure.into()))
     }
 }
 
-/// The work of the shadow side: the thread's loop, or a test, drives it.
-#[derive(Debug)]
-pub struct Pump {
-    shared: Arc<Shared>,
-    work: Work,
-}
+/// Rings when the thread ends, however it does.
+struct Ended(Arc<Shared>);
 
-impl Pump {
-    fn run(mut self) {
-        let mut last_due = Instant::now();
-        loop {
-            let period = self.work.settings.flush_max().map(|flush_max| flush_max / 2);
-            // ORDERING: Acquire, pairs with `stop`.
-            let stops = self.shared.stop.load(Acquire);
-            let due = period.is_some_and(|period| last_due.elapsed() >= period);
-            let Ok(round) = self.poll(due) else { return };
-            if due && round != Round::Waiting {
-                last_due = Instant::now();
-            }
-            match round {
-                Round::Worked => {}
-                Round::Waiting => thread::sleep(WRITER_PAUSE),
-                Round::Idle if stops => break,
-                Round::Idle => {
-                    let timeout = period.map(|period| period.saturating_sub(last_due.elapsed()));
-                    self.shared.stripes.doorbell().wait(timeout);
-                }
-            }
-        }
-        self.close();
-    }
-
-    /// One round of the flusher; with `due` it takes the open wblocks along.
-    ///
-    /// # Errors
-    ///
-    /// The shadow has failed; the store knows, and the pump must not be asked again.
-    pub fn poll(&mut self, due: bool) -> std::result::Result<Round, Failure> {
-        let round = self.round(due);
-        if let Err(failure) = &round {
-            self.shared.fail(failure.clone());
-        }
-        round
-    }
-
-    fn round(&mut self, due: bool) -> std::result::Result<Round, Failure> {
-        let next = self.shared.stripes.next_sequence();
-        if let Some(limit) = self.work.set.extend_sequences(next).map_err(into_failure)? {
-            self.shared.stripes.set_sequence_limit(limit);
-        }
-        if let Some(floor_us) = self.work.requests.wanted_floor() {
-            self.work.set.raise_floor(floor_us).map_err(into_failure)?;
-            self.work.requests.set_floor(floor_us);
-        }
-        self.work.flusher.set_sync_finished(self.work.settings.flush_max().is_none());
-        let members = Arc::clone(self.work.set.members());
-        self.work.flusher.poll(due).map_err(|error| of_transfer(error, &*members))
-    }
-
-    /// Polls until all that was committed before is durable: a barrier for who holds the pump.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`poll`](Self::poll).
-    pub fn barrier(&mut self) -> std::result::Result<(), Failure> {
-        let ticket = self.shared.tickets.take();
-        while self.shared.tickets.completed() < ticket {
-            self.poll(true)?;
-        }
-        Ok(())
-    }
-
-    /// After the last round: marks the superblocks clean.
-    pub fn close(mut self) {
-        let now_us = (self.work.now_us)();
-        if let Err(failure) = self.work.set.mark_clean(now_us).map_err(into_failure) {
-            self.shared.fail(failure);
-        }
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.ended.ring();
     }
 }
 
+/// For the pump.
 impl Shared {
-    fn fail(&self, failure: Failure) {
+    pub(super) fn stops(&self) -> bool {
+        // ORDERING: Acquire, pairs with `stop`.
+        self.stop.load(Acquire)
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        // ORDERING: Acquire, pairs with `fail`: the cause is there.
+        self.has_failed.load(Acquire)
+    }
+
+    pub(super) fn fail(&self, failure: Failure) {
         *lock(&self.failure) = Some(failure);
         // ORDERING: Release, pairs with `has_failed`.
         self.has_failed.store(true, Release);
         self.tickets.fail();
     }
-}
 
-fn of_transfer(error: TransferError, members: &dyn Members) -> Failure {
-    let path = members.path(FileIndex(error.file.0)).to_owned();
-    Failure { path, source: Arc::new(error.source) }
-}
-
-/// A failed rewrite of a superblock, as the failure of its member.
-fn into_failure(error: Error) -> Failure {
-    if let Error::Io { path, source, .. } = error {
-        return Failure { path, source: Arc::new(source) };
+    /// The shadow takes writes again, and nothing is doubted.
+    pub(super) fn recover(&self) {
+        self.tickets.recover();
+        // ORDERING: Release, as in `fail`; who still sees the old value refuses a put too many.
+        self.has_failed.store(false, Release);
+        *lock(&self.failure) = None;
     }
-    Failure { path: PathBuf::new(), source: Arc::new(io::Error::other(error)) }
+
+    pub(super) fn set_busy(&self, busy: Busy) {
+        // ORDERING: Relaxed. A word for people.
+        self.busy_with.store(busy as u8, Relaxed);
+    }
+
+    pub(super) fn has_request(&self) -> bool {
+        lock(&self.post).request.is_some()
+    }
+
+    pub(super) fn take_request(&self) -> Option<Request> {
+        lock(&self.post).request.take()
+    }
+
+    /// Nobody will take requests any more.
+    pub(super) fn close_post(&self) {
+        *lock(&self.post) = Post { request: None, is_closed: true };
+    }
 }

@@ -46,7 +46,7 @@ pub enum Survey {
 pub struct Standing {
     /// What it says.
     pub superblock: Superblock,
-    copy: CopyName,
+    pub(super) copy: CopyName,
     /// The other copy was damaged: the next rewrite repairs it.
     pub is_repaired: bool,
 }
@@ -137,7 +137,9 @@ impl ShadowSet {
             sequence_limit: Sequence(1),
             created_at: now_us,
             whole_from: Sequence(1),
+            attached_at: 0,
             clean: true,
+            incomplete: false,
         };
         let standing = |stripe| Standing {
             superblock: Superblock { stripe, generation: 0, ..first },
@@ -177,11 +179,13 @@ impl ShadowSet {
     ///
     /// The system's, as [`Error::Io`].
     pub fn extend_sequences(&mut self, next: Sequence) -> Result<Option<Sequence>> {
-        let limit = self.first_sequence();
-        if limit.0 - next.0.min(limit.0) > SEQUENCE_BATCH / 2 {
+        // By all members: one that failed to be rewritten promises less than the others.
+        let limits = self.standings.iter().map(|standing| standing.superblock.sequence_limit);
+        let promised = limits.min().unwrap_or(Sequence(1));
+        if promised.0.saturating_sub(next.0) > SEQUENCE_BATCH / 2 {
             return Ok(None);
         }
-        let limit = Sequence(limit.0 + SEQUENCE_BATCH);
+        let limit = Sequence(promised.0 + SEQUENCE_BATCH).max(self.first_sequence());
         self.rewrite(|superblock| superblock.sequence_limit = limit)?;
         Ok(Some(limit))
     }
@@ -210,7 +214,7 @@ impl ShadowSet {
     }
 
     /// Rewrites every member's superblock, each to the copy that is not in force (G2).
-    fn rewrite(&mut self, change: impl Fn(&mut Superblock)) -> Result<()> {
+    pub(super) fn rewrite(&mut self, change: impl Fn(&mut Superblock)) -> Result<()> {
         for (file, standing) in (0..).map(FileIndex).zip(&mut self.standings) {
             let mut superblock = standing.superblock;
             change(&mut superblock);
@@ -258,6 +262,15 @@ pub fn survey(members: &dyn Members) -> Result<Survey> {
             None => blank = blank.or(Some(file)),
         }
     }
+    // N1 of `attach`, whatever the others say.
+    if let Some((file, _)) = standings.iter().find(|(_, standing)| standing.superblock.incomplete) {
+        let found = "the unfinished copy of one, which `Store::reattach_shadow` began to write: \
+                     the store is whole where it was before";
+        return Err(Error::NotAShadow {
+            path: members.path(*file).to_owned(),
+            found: found.to_owned(),
+        });
+    }
     if standings.iter().all(|(_, standing)| standing.superblock.generation <= 1) {
         return Ok(Survey::New);
     }
@@ -292,6 +305,14 @@ fn check_member(
         let (expected, found) = (file.0.to_string(), superblock.stripe.to_string());
         return Err(mismatch(members, file, "stripe number", expected, found));
     }
+    if superblock.attached_at != first.attached_at {
+        let when = |attached_at: u64| match attached_at {
+            0 => "where the store was founded".to_owned(),
+            micros => format!("where the store moved to at {micros} us since 1970"),
+        };
+        let (expected, found) = (when(first.attached_at), when(superblock.attached_at));
+        return Err(mismatch(members, file, "place in the store's history", expected, found));
+    }
     if superblock.geometry != first.geometry {
         let (expected, found) = (shape(first.geometry), shape(superblock.geometry));
         return Err(mismatch(members, file, "shape", expected, found));
@@ -300,7 +321,7 @@ fn check_member(
 }
 
 /// The superblock in force; `None`: blank.
-fn read_superblock(members: &dyn Members, file: FileIndex) -> Result<Option<Standing>> {
+pub(super) fn read_superblock(members: &dyn Members, file: FileIndex) -> Result<Option<Standing>> {
     let path = || members.path(file).to_owned();
     let failed =
         |source: io::Error| Error::Io { op: "read the superblock of", path: path(), source };
@@ -344,7 +365,7 @@ pub fn shape(geometry: Geometry) -> String {
     format!("{stripes} stripes of {wblocks_per_stripe} wblocks of {wblock_bytes} bytes")
 }
 
-fn mismatch(
+pub(super) fn mismatch(
     members: &dyn Members,
     file: FileIndex,
     what: &'static str,

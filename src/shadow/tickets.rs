@@ -5,7 +5,8 @@
 //! Invariants
 //! - T1  A ticket completes only after a flush, begun after it was taken, has made durable all
 //!   that was committed before it was taken.
-//! - T2  Tickets complete in order; a failure stands until the store is closed.
+//! - T2  Tickets complete in order. A failure is told to who waits then, or comes while it stands;
+//!   it completes nothing, and neither does recovery: T1 holds for who waits through both.
 //!
 //! Happens-before edge
 //! - E3  `take` (Release increment) to `requested` (Acquire load): the flusher that serves a ticket
@@ -71,10 +72,15 @@ impl Tickets {
         self.changed.notify_all();
     }
 
-    /// No ticket will be served any more.
+    /// No ticket is served until `recover`.
     pub fn fail(&self) {
         lock(&self.completed).failed = true;
         self.changed.notify_all();
+    }
+
+    /// Tickets are served again, those taken meanwhile included.
+    pub fn recover(&self) {
+        lock(&self.completed).failed = false;
     }
 
     /// The newest ticket that is durable.

@@ -4,9 +4,9 @@
 use super::{Inner, Store, status};
 use crate::error::{Error, Result};
 use crate::index::{ScanCursor, SlotState};
-use crate::shadow::Service;
+use crate::shadow::Unmet;
 use crate::sync::core::{self, Mask};
-use crate::sync::{Arc, epoch, fork};
+use crate::sync::{Arc, epoch, fork, lock};
 use crate::upkeep::pins_are_gone;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -22,8 +22,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::ShadowFailed`]: it is not known what is durable. [`Error::Closed`],
-    /// [`Error::Forked`].
+    /// [`Error::ShadowFailed`]: it is not known what is durable. [`Error::DeadlinePassed`]: the
+    /// same, after `flush_deadline`; the flush goes on. [`Error::Closed`], [`Error::Forked`].
     pub fn flush(&self) -> Result<()> {
         self.inner.check_writable()?;
         self.inner.reclaim.common().raise_floor_if_due();
@@ -70,7 +70,10 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::ShadowFailed`]: it is not known what of the last writes is durable. The store is
-    /// closed all the same. [`Error::Closed`], [`Error::Forked`].
+    /// closed all the same. [`Error::DeadlinePassed`]: the device has not answered by
+    /// `close_deadline`; the store is closed, but its memory and the lock on its shadow are given
+    /// back only when the device lets go of them, and if it then takes writes, all of them are
+    /// flushed. [`Error::Closed`], [`Error::Forked`].
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }
@@ -138,9 +141,29 @@ impl Inner {
     #[inline]
     pub(super) fn settle(&self, durable: bool) -> Result<()> {
         match &self.shadow {
-            Some(shadow) if durable => shadow.barrier(),
+            Some(shadow) if durable => {
+                let patience = self.settings.flush_deadline();
+                shadow
+                    .barrier(patience)
+                    .map_err(|why| self.unmet(why, ("flush_deadline", patience)))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// What is said to who asked something of the shadow in vain, with a patience of that name.
+    #[cold]
+    pub(super) fn unmet(&self, unmet: Unmet, (key, patience): (&'static str, Duration)) -> Error {
+        let reason = match unmet {
+            Unmet::Refused(error) => return error,
+            Unmet::Late(reason) => reason,
+        };
+        let config = lock(&self.config);
+        let devices = config.shadow_devices.as_ref().and_then(|paths| paths.first());
+        let path = config.shadow_dir.as_ref().or(devices).cloned().unwrap_or_default();
+        let waited_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let pending_bytes = self.unflushed_bytes();
+        Error::DeadlinePassed { key, waited_ms, pending_bytes, reason, path }
     }
 
     /// Refuses a durability that the store cannot give.
@@ -164,7 +187,9 @@ impl Inner {
         pins_are_gone(CLOSE_PATIENCE);
         self.reclaim.stop();
         self.upkeep.stop();
-        self.shadow.as_ref().map_or(Ok(()), Service::stop)
+        let Some(shadow) = &self.shadow else { return Ok(()) };
+        let patience = self.settings.close_deadline();
+        shadow.stop(patience).map_err(|why| self.unmet(why, ("close_deadline", patience)))
     }
 }
 

@@ -3,9 +3,11 @@
 //! States
 //! ```text
 //! open --[close, or the last clone dropped]--> closed
-//! open --[the shadow fails]--> failed --[close]--> closed
+//! open --[the shadow fails]--> failed --[it recovers, or the store moves to another]--> open
+//! failed --[close]--> closed
 //! ```
-//! A failed store reads on and refuses writes; a closed one reads nothing.
+//! A failed store reads on and refuses writes (the states of `shadow::service`); a closed one reads
+//! nothing.
 //!
 //! Invariants
 //! - C1  A put that finds the store open after it has pinned is flushed by `close`: `close` first
@@ -19,6 +21,7 @@ mod lifecycle;
 mod open;
 mod options;
 mod put;
+mod reattach;
 mod reconfigure;
 mod record;
 mod scan;
@@ -66,6 +69,8 @@ pub(crate) struct Inner {
     /// Tells stores apart, for thread bindings.
     number: u64,
     shadow: Option<Service>,
+    /// Held by who moves the store to another shadow.
+    moves: Mutex<()>,
     io: Option<IoSide>,
     reclaim: ReclaimService,
     upkeep: Upkeep,
@@ -112,7 +117,7 @@ impl Status {
 struct IoSide {
     counters: Arc<IoCounters>,
     durable: Arc<[AtomicU64]>,
-    ring_refused: Option<String>,
+    ring_refused: Mutex<Option<String>>,
     /// Every member is written past the page cache.
     is_direct: bool,
 }

@@ -14,7 +14,7 @@ use crate::shadow::io::{
 use crate::shadow::{
     self, Created, Flusher, Layout, Pump, Requests, Service, ShadowSet, Standing, Survey, Tickets,
 };
-use crate::sync::{Arc, AtomicU64, Mutex, Relaxed, core, fork, memory};
+use crate::sync::{Arc, AtomicU64, Mutex, Relaxed, core, fork, lock, memory};
 use crate::unit::{Geometry, Sequence, WBLOCK_BYTES_MIN};
 use crate::upkeep::{
     Common, Keyspace, LoadError, LoadReport, Pressure, ReclaimCounters, ReclaimService, Room,
@@ -248,7 +248,7 @@ impl Opening {
         let stripes = Arc::clone(&ready.stripes);
         let asked = (Arc::clone(&tickets), Arc::clone(&requests));
         let flusher = Flusher::new(stripes, io, asked, Arc::clone(&counters), layout);
-        let ring_refused = ring_refused.map(|error| error.to_string());
+        let ring_refused = Mutex::new(ring_refused.map(|error| error.to_string()));
         let is_direct = (0..members.count()).all(|file| members.is_direct(FileIndex(file)));
         let io = IoSide { counters, durable: flusher.durable(), ring_refused, is_direct };
         let floor = Arc::clone(&clock);
@@ -395,7 +395,7 @@ impl Opening {
             ));
         }
         let Some(io) = io else { return notices };
-        if let Some(reason) = &io.ring_refused {
+        if let Some(reason) = &*lock(&io.ring_refused) {
             notices
                 .push(format!("io_uring is refused ({reason}): the shadow is written by pwrite"));
         }
@@ -457,6 +457,7 @@ impl Opening {
             // ORDERING: Relaxed. Uniqueness is all that is asked.
             number: OPENED.fetch_add(1, Relaxed),
             shadow,
+            moves: Mutex::new(()),
             io,
             reclaim,
             upkeep,

@@ -1,11 +1,12 @@
 //! What a store says about itself.
 #![forbid(unsafe_code)]
 
-use super::Store;
+use super::{Inner, Store};
 use crate::config::HugePages;
-use crate::region::State;
+use crate::region::{State, Wblock};
 use crate::shadow::Service;
 use crate::shadow::io::IoCounts;
+use crate::sync::lock;
 use crate::unit::RBLOCK_BYTES;
 use crate::upkeep::{Audit, LoadReport, ReclaimStats, Rejected, Runway};
 use std::path::PathBuf;
@@ -103,7 +104,8 @@ pub enum Health {
         /// What they were.
         rejected: Rejected,
     },
-    /// The shadow takes no more writes: reads go on, writes are refused.
+    /// The shadow takes no writes: reads go on, writes are refused. What failed is tried again once
+    /// a second; [`Store::reattach_shadow`] moves the store to another place.
     ShadowFailed {
         /// The member that failed.
         path: PathBuf,
@@ -135,12 +137,12 @@ impl Store {
             stripes: geometry.stripes,
             wblock_bytes: geometry.wblock_bytes,
             oldest_pin_ms: inner.upkeep.oldest_pin_ms(),
-            unflushed_bytes: self.unflushed_bytes(),
+            unflushed_bytes: inner.unflushed_bytes(),
             reclaim,
             stop_writes: pressure.check_room().is_err() || keyspace.stripes().is_kept_by_policy(),
             runway: pressure.runway(keyspace.tombstones(), &reclaim),
             io: inner.io.as_ref().map(|io| io.counters.counts()),
-            ring_refused: inner.io.as_ref().and_then(|io| io.ring_refused.clone()),
+            ring_refused: inner.io.as_ref().and_then(|io| lock(&io.ring_refused).clone()),
             notices: inner.notices.clone(),
             huge_pages: keyspace.stripes().region().huge_pages(),
             load: inner.report.clone(),
@@ -191,11 +193,16 @@ impl Store {
         }
         counts
     }
+}
 
-    fn unflushed_bytes(&self) -> u64 {
-        let Some(io) = &self.inner.io else { return 0 };
-        let stripes = self.inner.keyspace.stripes();
-        let sealed = self.wblock_counts().sealed * u64::from(stripes.geometry().wblock_bytes);
+impl Inner {
+    /// Bytes that were reserved and are not known to be durable.
+    pub(super) fn unflushed_bytes(&self) -> u64 {
+        let Some(io) = &self.io else { return 0 };
+        let stripes = self.keyspace.stripes();
+        let is_sealed = |wblock: &&Wblock| wblock.state() == State::Sealed;
+        let sealed = stripes.wblocks().map(|(_, wblock)| wblock).filter(is_sealed).count() as u64;
+        let sealed = sealed * u64::from(stripes.geometry().wblock_bytes);
         let open: u64 = (0..stripes.lanes())
             .filter_map(|lane| {
                 let (wblock, position) = stripes.open_rblocks(lane)?;

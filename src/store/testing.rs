@@ -5,12 +5,39 @@ use super::Store;
 use super::open::{Opening, adopt};
 use crate::clock::Clock;
 use crate::config::{Config, Shadow};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::shadow::io::{Members, Prefer};
 use crate::shadow::{self, Pump, ShadowSet, Survey};
 use crate::sync::{Arc, core};
 use crate::upkeep::Reclaimer;
 use std::path::PathBuf;
+use std::sync::mpsc::TryRecvError;
+
+/// A move to another shadow that a test asked for, and drives with its pump.
+#[derive(Debug)]
+pub struct Move(crate::shadow::Answer);
+
+impl Move {
+    /// How it ended; `None`: it has not.
+    pub fn outcome(&self) -> Option<Result<()>> {
+        match self.0.try_recv() {
+            Ok(attached) => Some(attached.map(|_| ())),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(Error::Closed)),
+        }
+    }
+}
+
+/// Asks for a move of `store` to `members`, and returns at once.
+///
+/// # Errors
+///
+/// Those of [`Store::reattach_shadow`] as far as they are known before it begins.
+pub fn begin_move(store: &Store, members: Arc<dyn Members>) -> Result<Move> {
+    let (request, answer) = store.inner.request(members)?;
+    store.inner.moving_service()?.post(request)?;
+    Ok(Move(answer))
+}
 
 /// What a test brings to an open.
 #[derive(Clone, Debug)]

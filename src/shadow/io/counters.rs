@@ -12,6 +12,7 @@ pub struct IoCounters {
     bytes_read: AtomicU64,
     syncs: AtomicU64,
     write_errors: AtomicU64,
+    heals: AtomicU64,
 }
 
 /// [`IoCounters`] at one moment; each figure on its own, not all of the same instant.
@@ -30,6 +31,8 @@ pub struct IoCounts {
     pub syncs: u64,
     /// Writes and syncs that failed for good.
     pub write_errors: u64,
+    /// Times that everything since the last good sync was written again from memory, and synced.
+    pub heals: u64,
 }
 
 impl IoCounters {
@@ -44,6 +47,7 @@ impl IoCounters {
             bytes_read: read(&self.bytes_read),
             syncs: read(&self.syncs),
             write_errors: read(&self.write_errors),
+            heals: read(&self.heals),
         }
     }
 
@@ -65,6 +69,10 @@ impl IoCounters {
 
     pub(super) fn count_sync(&self) {
         add(&self.syncs, 1);
+    }
+
+    pub(in crate::shadow) fn count_heal(&self) {
+        add(&self.heals, 1);
     }
 
     pub(super) fn count_write_error(&self) {
