@@ -30,7 +30,7 @@ use brindle::{Config, Error, Health, PutOptions, Store, Version};
 use common::{Random, config, disk};
 use oracle::{Contents, Life, Log, contents};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Where the clock starts: microseconds since 1970.
 const START_US: u64 = 1_700_000_000_000_000;
@@ -306,10 +306,11 @@ fn a_superblock_whose_sync_fails_casts_doubt_on_the_records_of_its_file() {
     let config = config(1, 6).disable_odsync(true);
     let (store, mut pump, _) = open(&disk, &config, START_US);
     store.put("key", "value").unwrap();
+    let past = UNIX_EPOCH + Duration::from_secs(1_000);
+    store.put_with("expired", "x", &PutOptions::new().expires_at(past)).unwrap();
     pump.poll(true).unwrap();
     assert!(!survives(&disk), "written, and not synced");
     disk.inject(FaultOn::Sync, 0, 1, Fault::Errno(libc::EIO));
-    store.delete("absent").unwrap();
     std::thread::scope(|scope| {
         // Raises the clock floor, and waits.
         let flush = scope.spawn(|| store.flush());

@@ -239,11 +239,21 @@ impl Pump {
     ///
     /// Those of [`poll`](Self::poll).
     pub fn barrier(&mut self) -> Result<(), Failure> {
-        let ticket = self.shared.tickets.take();
-        while self.shared.tickets.completed() < ticket {
+        let ticket = self.ticket();
+        while !self.is_durable(ticket) {
             self.poll(true)?;
         }
         Ok(())
+    }
+
+    /// A ticket for all that was committed before, for who polls and looks.
+    pub fn ticket(&self) -> u64 {
+        self.shared.tickets.take()
+    }
+
+    /// True once all that `ticket` is for is durable.
+    pub fn is_durable(&self, ticket: u64) -> bool {
+        self.shared.tickets.completed() >= ticket
     }
 
     /// After the last round: marks the superblocks clean.
