@@ -30,7 +30,7 @@ use brindle::{Config, Error, Health, PutOptions, Store, Version};
 use common::{Random, config, disk};
 use oracle::{Contents, Life, Log, contents};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Where the clock starts: microseconds since 1970.
 const START_US: u64 = 1_700_000_000_000_000;
@@ -303,16 +303,20 @@ fn after_a_failed_sync_a_good_one_alone_is_not_believed() {
 fn a_superblock_whose_sync_fails_casts_doubt_on_the_records_of_its_file() {
     // The sync that fails is that of a superblock; it takes along what the flusher has written.
     let disk = disk(1, 6);
+    let clock = Arc::new(ManualClock::new(START_US));
+    let told: Arc<dyn Clock> = Arc::clone(&clock) as _;
+    let harness = Harness { clock: Some(told), ..Harness::default() };
     let config = config(1, 6).disable_odsync(true);
-    let (store, mut pump, _) = open(&disk, &config, START_US);
+    let opened = harness.open_driven(config, Arc::new(disk.clone()));
+    let (store, mut pump, _reclaimers) = opened.unwrap();
     store.put("key", "value").unwrap();
-    let past = UNIX_EPOCH + Duration::from_secs(1_000);
-    store.put_with("expired", "x", &PutOptions::new().expires_at(past)).unwrap();
+    store.put_with("mortal", "x", &PutOptions::new().ttl(Duration::from_micros(10))).unwrap();
+    clock.set(START_US + 20);
     pump.poll(true).unwrap();
     assert!(!survives(&disk), "written, and not synced");
     disk.inject(FaultOn::Sync, 0, 1, Fault::Errno(libc::EIO));
     std::thread::scope(|scope| {
-        // Raises the clock floor, and waits.
+        // Something has expired: the clock floor is raised.
         let flush = scope.spawn(|| store.flush());
         while !flush.is_finished() {
             pump.poll(false).unwrap();
