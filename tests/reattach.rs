@@ -37,7 +37,7 @@ use std::time::Duration;
 /// Where the clock starts: microseconds since 1970.
 const START_US: u64 = 1_700_000_000_000_000;
 const KEYS: u64 = 12;
-const WBLOCKS: u32 = 12;
+const WBLOCKS: u32 = 8;
 
 fn name(key: u64) -> Vec<u8> {
     format!("key-{key}").into_bytes()
@@ -236,12 +236,13 @@ fn from_env(name: &str) -> Option<u64> {
 fn check_moves(stripes: u32, old: Old, states: u64) {
     let states = from_env("BRINDLE_CRASH_STATES").unwrap_or(states);
     let first = from_env("BRINDLE_SEED").unwrap_or(1);
-    let (mut checked, mut arrived, mut seed) = (0, 0, first);
+    let (mut checked, mut arrived, mut recycled, mut seed) = (0, 0, 0, first);
     while checked < states {
         let replay = format!("BRINDLE_SEED={seed} BRINDLE_CRASH_STATES=1 ({stripes}, {old:?})");
         println!("{replay}");
         let mut run = Run::new(stripes, seed);
-        (0..60).for_each(|_| run.step());
+        (0..220).for_each(|_| run.step());
+        let freed = run.store.stats().reclaim.freed_wblocks;
         run.marks.clear();
         run.begin_to_record();
         (0..10).for_each(|_| run.step());
@@ -255,6 +256,7 @@ fn check_moves(stripes: u32, old: Old, states: u64) {
         let left = run.old.crash_points();
         (0..25).for_each(|_| run.step());
         run.pump.barrier().expect("the new disk is well");
+        recycled += run.store.stats().reclaim.freed_wblocks - freed;
         assert_eq!(run.old.crash_points(), left, "the old shadow was written to");
         assert_eq!(contents(&run.store), run.log.current(START_US));
         let mismatches = run.store.audit().mismatches;
@@ -265,29 +267,30 @@ fn check_moves(stripes: u32, old: Old, states: u64) {
         assert_eq!(contents(&store), run.log.current(START_US), "{replay}");
         seed += 1;
     }
-    println!("{checked} crash states, {arrived} whole, seeds {first} to {}", seed - 1);
+    let seeds = format!("seeds {first} to {}", seed - 1);
+    println!("{checked} crash states, {arrived} whole, {recycled} wblocks recycled, {seeds}");
     assert!(arrived > 0 && arrived < checked, "{arrived} of {checked}");
 }
 
 #[test]
 fn a_power_cut_during_a_move_loses_nothing_durable() {
-    check_moves(1, Old::Well, 500);
+    check_moves(1, Old::Well, 300);
 }
 
 #[test]
 fn a_power_cut_during_a_move_loses_nothing_durable_over_several_stripes() {
-    check_moves(3, Old::Well, 400);
+    check_moves(3, Old::Well, 250);
 }
 
 #[test]
 fn a_power_cut_during_a_move_off_a_lost_disk_loses_nothing_durable() {
-    check_moves(1, Old::Gone, 300);
-    check_moves(2, Old::Gone, 250);
+    check_moves(1, Old::Gone, 150);
+    check_moves(2, Old::Gone, 150);
 }
 
 #[test]
 fn a_disk_that_is_lost_during_a_move_does_not_stop_it() {
-    check_moves(1, Old::GoesMidway, 300);
+    check_moves(1, Old::GoesMidway, 200);
 }
 
 #[test]
@@ -519,6 +522,9 @@ fn a_move_that_cannot_begin_while_the_old_device_hangs_has_a_deadline() {
     hangs.clear_faults();
     hangs.release();
     while store.flush().is_err() {}
-    store.reattach_shadow(&place).unwrap();
+    // The deadline is short, and the machine may be busy.
+    while let Err(error) = store.reattach_shadow(&place) {
+        assert!(matches!(error, Error::DeadlinePassed { .. }), "{error:?}");
+    }
     while store.flush().is_err() {}
 }

@@ -1,7 +1,7 @@
 //! A commit ticket against its waiter (`shadow::tickets`).
 //!
 //! Seen to fail when weakened: `take` Relaxed (E3); `requested` Relaxed (E3); the flusher reading
-//! the data before the ticket.
+//! the data before the ticket; `recover` that completes what is requested.
 #![cfg(loom)]
 #![expect(missing_docs, reason = "a test crate")]
 
@@ -57,5 +57,33 @@ fn a_completed_ticket_covers_what_was_committed_before_it_was_taken() {
             assert_eq!(shared.durable.with(|cell| unsafe { *cell }), 1);
         }
         flusher.join().expect("flusher");
+    });
+}
+
+#[test]
+fn who_waits_through_a_failure_and_a_recovery_is_told_the_truth() {
+    loom::model(|| {
+        let shared = Arc::new(Shared {
+            tickets: Tickets::new(),
+            committed: UnsafeCell::new(0),
+            durable: UnsafeCell::new(0),
+        });
+        let ticket = shared.tickets.take();
+        let flusher = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                shared.tickets.fail();
+                shared.tickets.recover();
+                // SAFETY: only the flusher writes it, before it completes the ticket.
+                shared.durable.with_mut(|cell| unsafe { *cell = 1 });
+                shared.tickets.complete(ticket);
+            })
+        };
+        if shared.tickets.wait(ticket) == Waited::Durable {
+            // SAFETY: the flusher wrote it before it completed the ticket.
+            assert_eq!(shared.durable.with(|cell| unsafe { *cell }), 1);
+        }
+        flusher.join().expect("flusher");
+        assert_eq!(shared.tickets.wait(ticket), Waited::Durable);
     });
 }

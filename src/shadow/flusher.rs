@@ -225,6 +225,13 @@ impl Flusher {
         self.is_doubted = true;
     }
 
+    /// Goes on with another back end over the same members, if the one it has is lost.
+    pub fn replace_lost_io(&mut self, open: impl FnOnce() -> Box<dyn BlockIo>) {
+        if self.io.is_lost() {
+            self.io = open();
+        }
+    }
+
     /// Writes all again that is doubted, and then what was taken before the doubt arose.
     fn heal(&mut self) -> Result<(), TransferError> {
         if self.is_doubted {

@@ -172,6 +172,10 @@ impl Pump {
         kept.map_err(into_failure)?;
         self.work.flusher.set_sync_finished(self.work.settings.flush_max().is_none());
         let members = Arc::clone(self.work.set.members());
+        let region = self.shared.stripes.region().range();
+        // A ring that the kernel takes no entries from any more; where there is no other, pwrite.
+        let open = || members.io(Some(region), Prefer::Ring).io;
+        self.work.flusher.replace_lost_io(open);
         self.work.flusher.poll(due).map_err(|error| of_transfer(error, &*members))
     }
 

@@ -25,6 +25,10 @@ struct MemberInfo {
     /// Over all stripes.
     data_size_bytes: Size,
     clean: bool,
+    /// A store was moving here and has not arrived.
+    incomplete: bool,
+    /// 0: the store was founded here.
+    attached_at_us: u64,
     generation: u64,
     created_at_us: u64,
     clock_floor_us: u64,
@@ -98,6 +102,8 @@ fn look_at(member: &Member, deep_us: Option<u64>, progress: &Progress) -> Member
         wblock_bytes: geometry.wblock_bytes,
         data_size_bytes: Size(geometry.region_bytes()),
         clean: superblock.clean,
+        incomplete: superblock.incomplete,
+        attached_at_us: superblock.attached_at,
         generation: superblock.generation,
         created_at_us: superblock.created_at,
         clock_floor_us: superblock.clock_floor,
@@ -205,12 +211,19 @@ fn write_member(out: &mut dyn Write, info: &MemberInfo) -> Result<(), Failure> {
         write_fact(out, "records", counts)?;
         write_fact(out, "", format_args!("{} in {flushes} flushes", Size(*bytes)))?;
     }
-    let state = if info.clean { "clean" } else { "not clean: open, or not closed in order" };
+    let state = match info {
+        MemberInfo { incomplete: true, .. } => "incomplete: a store was moving here",
+        MemberInfo { clean: true, .. } => "clean",
+        MemberInfo { .. } => "not clean: open, or not closed in order",
+    };
     write_fact(out, "state", state)?;
     if let Some(copy) = info.damaged_superblock_copy {
         write_fact(out, "", format_args!("superblock copy {copy} is damaged; the other counts"))?;
     }
     write_fact(out, "created at", Instant(info.created_at_us))?;
+    if info.attached_at_us > 0 {
+        write_fact(out, "moved here at", Instant(info.attached_at_us))?;
+    }
     write_fact(out, "clock floor", Instant(info.clock_floor_us))?;
     write_fact(out, "sequence limit", info.sequence_limit)?;
     write_fact(out, "generation", info.generation)

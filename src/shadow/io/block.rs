@@ -180,6 +180,11 @@ pub trait BlockIo: Send + fmt::Debug {
     /// Most operations outstanding at once; at least 1.
     fn in_flight_max(&self) -> usize;
 
+    /// True once it takes nothing more, for good and whatever the device: another is needed.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     /// Operations submitted and not yet over.
     fn outstanding(&self) -> usize;
 

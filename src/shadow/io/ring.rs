@@ -223,6 +223,10 @@ impl BlockIo for Ring {
         ENTRIES as usize
     }
 
+    fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
     fn outstanding(&self) -> usize {
         self.outstanding
     }
