@@ -87,11 +87,11 @@ pub enum Error {
     )]
     Overloaded,
 
-    /// The shadow refuses writes, and several tries to write again from memory what it may have lost
-    /// have failed. What was acknowledged as durable still is; the write that meets this is in no
-    /// promise. Reads go on. The engine goes on trying, so that trying again helps once the cause
-    /// is gone (space came back, for instance); where it does not go away, the whole store moves to
-    /// another place with [`Store::reattach_shadow`](crate::Store::reattach_shadow).
+    /// The shadow refuses writes, and several tries to write again from memory what it may have
+    /// lost have failed. What was acknowledged as durable still is; the write that meets this is in
+    /// no promise. Reads go on. The engine goes on trying, so that trying again helps once the
+    /// cause is gone (space came back, for instance); where it does not go away, the whole store
+    /// moves to another place with [`Store::reattach_shadow`](crate::Store::reattach_shadow).
     #[error(
         "the shadow {path} takes no writes: remove the cause, and the store goes on by itself, or \
          move it to another place (`Store::reattach_shadow`)"

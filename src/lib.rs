@@ -227,13 +227,14 @@
 //! older copy of its key comes back as if it were current. [`OnDamage::Refuse`] does not open such
 //! a store.
 //!
-//! After a write or sync that failed, all since the last good sync is written again from memory, and
-//! nothing is acknowledged until a sync has succeeded behind that. While it does not succeed,
+//! After a write or sync that failed, all since the last good sync is written again from memory,
+//! and nothing is acknowledged until a sync has succeeded behind that. While it does not succeed,
 //! [`Store::health`] is [`Health::ShadowFailed`], writes are refused with the cause, and reads go
 //! on; the engine goes on trying, and [`Store::reattach_shadow`] moves the whole store to another
 //! place, without a restart. A device that does not answer at all holds up nobody but who asked for
-//! durability, and `flush_deadline` and `close_deadline` bound that. Right after a crash the kernel may hold the dead process's lock for some tenths of
-//! a second: the next open waits for it, 2 s at most.
+//! durability, and `flush_deadline` and `close_deadline` bound that. Right after a crash the kernel
+//! may hold the dead process's lock for some tenths of a second: the next open waits for it, 2 s at
+//! most.
 //!
 //! Time does not step within a run, whatever is done to the machine's clock. A run starts no
 //! earlier than the last one was opened or closed, or began its last wblock.

@@ -3,8 +3,8 @@
 //! when the faults end so does the trouble.
 //!
 //! A store runs on the simulated disk, with its pump and its reclaimers in the test's hands, while
-//! writes and syncs fail, once, some times or for good, are cut short, interrupted or put off. Every
-//! event of the disk's log is a crash point, as in `crash_sim`. Then come the stalls, on real
+//! writes and syncs fail, once, some times or for good, are cut short, interrupted or put off.
+//! Every event of the disk's log is a crash point, as in `crash_sim`. Then come the stalls, on real
 //! threads: what has a deadline, and what goes on.
 //!
 //! `BRINDLE_CRASH_STATES=N` checks about N states in each test; `BRINDLE_SEED=S` starts at run S.
@@ -142,14 +142,12 @@ impl Run {
     }
 
     fn refused(&mut self, error: &Error) {
-        match error {
-            Error::ShadowFailed { .. } => {
-                assert!(has_failed(&self.store), "the store is well and says {error}");
-                self.tally.refused_puts += 1;
-            }
-            Error::OutOfSpace | Error::StopWrites { .. } => {}
-            other => panic!("{other:?}"),
+        if matches!(error, Error::ShadowFailed { .. }) {
+            assert!(has_failed(&self.store), "the store is well and says {error}");
+            self.tally.refused_puts += 1;
+            return;
         }
+        assert!(matches!(error, Error::OutOfSpace | Error::StopWrites { .. }), "{error:?}");
     }
 
     fn poll(&mut self) {

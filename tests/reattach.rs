@@ -223,7 +223,9 @@ fn survey(disk: &SimDisk) -> (u32, u32) {
         match choose(copies[0], copies[1]) {
             Found::AllZero => blank += 1,
             Found::Superblock { superblock, .. } => incomplete += u32::from(superblock.incomplete),
-            other => panic!("{other:?}"),
+            found @ (Found::Foreign { .. } | Found::NewerFormat(_) | Found::Damaged { .. }) => {
+                panic!("{found:?}");
+            }
         }
     }
     (blank, incomplete)
@@ -495,7 +497,9 @@ fn members_of_two_places_of_one_store_are_not_mixed() {
     store.put("key", "value").unwrap();
     let devices = ["0", "1"].map(|stripe| new.join(stripe));
     fs::create_dir(&new).unwrap();
-    devices.iter().for_each(|path| fs::write(path, "").unwrap());
+    for path in &devices {
+        fs::write(path, "").unwrap();
+    }
     store.reattach_shadow_devices(&devices).unwrap();
     store.close().unwrap();
     let mixed = [old.join("stripe-000.shadow"), devices[1].clone()];

@@ -289,7 +289,7 @@ impl ShadowSet {
                 Some(standing) => (standing.superblock.generation, standing.copy),
                 None => (0, CopyName::B),
             };
-            let superblock = Superblock { stripe, generation, ..first };
+            let superblock = Superblock { generation, stripe, ..first };
             Standing { superblock, copy, is_repaired: false }
         };
         let mut set = Self::existing(members, (0..).zip(targets).map(standing).collect());

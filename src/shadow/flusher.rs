@@ -30,9 +30,9 @@
 //! next time. The memory is still there (F2: a wblock is not reused before it is durable), so the
 //! next round begins by writing all of it again, to its own place, and syncing that; only a sync
 //! that succeeds after that rewrite is believed. Until then nothing new is taken, no ticket
-//! completes, no wblock becomes `Used` or `Struck`; and what was taken and not begun (a second flush
-//! of a doubted wblock) waits, for F3. Of several files whose syncs fail apart, those that were
-//! synced are durable. How often to try, and when to say so, is for the pump.
+//! completes, no wblock becomes `Used` or `Struck`; and what was taken and not begun (a second
+//! flush of a doubted wblock) waits, for F3. Of several files whose syncs fail apart, those that
+//! were synced are durable. How often to try, and when to say so, is for the pump.
 //!
 //! A writer stopped between its reservation and its commit holds up its own wblock, and with it
 //! the barriers, not the other stripes' wblocks.
@@ -412,8 +412,10 @@ impl Flusher {
         let job = self.taken.iter().find(|job| job.wblock == wblock);
         let then = job.or_else(|| self.unsynced.get(&wblock)).map(|job| job.then);
         let is_oldest = |progress: &&LaneProgress| progress.backlog.front() == Some(&wblock);
+        if then == Some(Then::Struck) {
+            return 0;
+        }
         match (self.stripes.wblock(wblock).state(), then) {
-            (_, Some(Then::Struck)) => 0,
             (State::Used | State::Defrag | State::Emptying | State::Quarantined, _)
             | (State::Open | State::Sealed, Some(Then::Used)) => {
                 self.stripes.geometry().wblock_rblocks()

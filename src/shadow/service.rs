@@ -2,8 +2,9 @@
 //!
 //! States
 //! ```text
-//! healthy --[a write or sync fails]--> healing --[all doubted is written again and synced]--> healthy
-//! healing --[fails again and again]--> failed  --[the same, tried once a second]--> healthy
+//! healthy --[a write or sync fails]--> healing
+//! healing --[all that is doubted is written again, and synced]--> healthy
+//! healing --[that fails three times]--> failed --[tried once a second, it succeeds]--> healthy
 //! healthy, failed --[reattached: the whole store is on another shadow]--> healthy, there
 //! any of them --[stop]--> stopped: clean if healthy
 //! ```

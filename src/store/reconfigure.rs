@@ -17,8 +17,9 @@ impl Store {
 
     /// Puts `config` into force. These keys may differ from what is in force: `flush_max_ms`,
     /// `default_ttl`, `max_write_cache`, `overload_wait`, `flush_deadline`, `close_deadline`,
-    /// `tombstone_grace`, `sweep_interval`, and all of `defrag_*`, `evict_*` and `stop_writes_*`. The others are fixed at open; of those,
-    /// the ones that [`config`](Self::config) fills in may be left out.
+    /// `tombstone_grace`, `sweep_interval`, and all of `defrag_*`, `evict_*` and `stop_writes_*`.
+    /// The others are fixed at open; of those, the ones that [`config`](Self::config) fills in may
+    /// be left out.
     ///
     /// A change is in force when it returns: for puts that begin after, and for the engine's
     /// threads, which it wakes. Records that are there keep the expiry that they were put with. All
