@@ -17,7 +17,7 @@
 //!   whole.
 //! - N2  The bytes on the new shadow are those in memory, mended: the same sequences, so a cold
 //!   start of the one finds what a cold start of the other would. A wblock that holds nothing gets
-//!   a header of zeros, for there may be an old one.
+//!   a header of zeros, for there may be an old one; so does one that cold start could not read.
 //! - N3  Nothing is written to what is neither blank nor an incomplete copy of this very store.
 //! - N4  The memory that it takes is one wblock, and 8 bytes for each.
 //!
@@ -166,8 +166,11 @@ impl Attach {
         }
     }
 
+    /// The move has failed, and the store stays.
     pub(super) fn refuse(self, error: Error) {
-        let Self { set, answer, .. } = self;
+        let Self { mut set, answer, .. } = self;
+        // Some member may have arrived: it must not be taken for the store's, if that can be helped.
+        let _ = set.rewrite(|superblock| superblock.incomplete = true);
         // Unlocked before it is told.
         drop(set);
         answer.send(Err(error));

@@ -15,7 +15,9 @@
 //! | healing | pass       | wait                            | `write_errors`, `heals` in `stats` |
 //! | failed  | refused    | those that wait are told, too   | `Health::ShadowFailed`             |
 //!
-//! Reads pass in every state.
+//! Reads pass in every state. A wblock's place on a shadow is its number, so what cannot be written
+//! to its place can be written to no other on that shadow: "elsewhere" is another shadow, for the
+//! whole store (`attach`).
 //!
 //! Invariants
 //! - V1  A barrier returns `Ok` only for its ticket, and that only after a sync that succeeded
@@ -202,7 +204,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`]; [`Error::Config`] if another request is under way.
+    /// [`Error::Closed`].
     pub fn post(&self, request: Request) -> Result<()> {
         let mut post = lock(&self.shared.post);
         if post.is_closed {

@@ -19,6 +19,8 @@ impl Store {
     /// whose shadow had failed takes writes again when it returns, and `health` says so. From then
     /// on the store is `dir`'s: open it from there next time. What was left behind is unlocked, and
     /// stays as it was at that moment: an old copy, which nothing keeps from being opened.
+    /// What a cold start could not read ([`Health::DataLoss`](crate::Health::DataLoss)) does not
+    /// come along.
     ///
     /// One move at a time. After a crash in the middle the store is where it was; what was begun in
     /// `dir` is refused by `open`, and may be moved to again.
