@@ -422,7 +422,7 @@ fn what_is_no_shadow_is_told_apart() {
     );
     assert!(matches!(choose(&zero, &[7; 4096]), Found::Foreign { .. }));
     let mut hurt = ours.clone();
-    hurt[100] ^= 1;
+    hurt[200] ^= 1;
     let damaged = Found::Damaged { a: CopyError::Checksum, b: CopyError::Zero };
     assert_eq!(choose(&hurt[..], &zero), damaged);
     let damaged = Found::Damaged { a: CopyError::Short, b: CopyError::Short };
