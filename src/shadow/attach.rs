@@ -169,7 +169,7 @@ impl Attach {
     /// The move has failed, and the store stays.
     pub(super) fn refuse(self, error: Error) {
         let Self { mut set, answer, .. } = self;
-        // Some member may have arrived: it must not be taken for the store's, if that can be helped.
+        // Some member may have arrived: it must not be taken for the store's if that can be helped.
         let _ = set.rewrite(|superblock| superblock.incomplete = true);
         // Unlocked before it is told.
         drop(set);
@@ -290,7 +290,8 @@ impl ShadowSet {
         let standing = |(stripe, target): (u32, &Option<Standing>)| {
             let (generation, copy) = match target {
                 Some(standing) => (standing.superblock.generation, standing.copy),
-                None => (0, CopyName::B),
+                // The first two generations say that no record was ever written behind them.
+                None => (2, CopyName::B),
             };
             let superblock = Superblock { generation, stripe, ..first };
             Standing { superblock, copy, is_repaired: false }
