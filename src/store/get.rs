@@ -9,6 +9,7 @@ use super::{Inner, Store};
 use crate::format::RecordView;
 use crate::index::Hash;
 use crate::sync::epoch::{self, Guard};
+use crate::unit::Location;
 use crate::upkeep::is_live;
 
 /// Keys looked up together by [`Store::get_many`]: their misses overlap. 16 to 32 saturate the
@@ -64,18 +65,24 @@ impl Store {
             records.resize_with(keys.len(), || None);
             return records;
         }
+        let keyspace = &self.inner.keyspace;
         for group in keys.chunks(GROUP) {
             let guard = epoch::pin();
             let mut hashes = [Hash(0); GROUP];
             for (hash, key) in hashes.iter_mut().zip(group) {
-                *hash = self.inner.keyspace.hash(key.as_ref());
-                self.inner.keyspace.index().prefetch(&guard, *hash);
+                *hash = keyspace.hash(key.as_ref());
+                keyspace.index().prefetch(&guard, *hash);
             }
-            for hash in hashes.iter().take(group.len()) {
-                self.inner.keyspace.prefetch_record(&guard, *hash);
+            let mut likely = [None; GROUP];
+            for (likely, hash) in likely.iter_mut().zip(&hashes).take(group.len()) {
+                *likely = keyspace.likely(&guard, *hash);
             }
-            for (hash, key) in hashes.iter().zip(group) {
-                records.push(self.inner.hold(*hash, key.as_ref()));
+            for ((hash, likely), key) in hashes.iter().zip(likely).zip(group) {
+                // No entry that resembles the key: it is absent.
+                let record = likely.and_then(|likely| {
+                    self.inner.hold_likely(&guard, (*hash, likely), key.as_ref())
+                });
+                records.push(record);
             }
         }
         records
@@ -122,6 +129,21 @@ impl Inner {
             return None;
         }
         self.keyspace.hold(epoch::pin(), (hash, key), note, is_live).map(Record::new)
+    }
+
+    /// The live record of `key`, which is `likely` the one there, under a pin of its own.
+    #[inline]
+    fn hold_likely(
+        &self,
+        guard: &Guard,
+        (hash, likely): (Hash, Location),
+        key: &[u8],
+    ) -> Option<Record<'_>> {
+        let is_live = |view: &RecordView<'_>| is_live(view, || self.clock.coarse_us());
+        match self.keyspace.hold_at(guard, likely, key) {
+            Some(held) => is_live(&held.view()).then(|| Record::new(held)),
+            None => self.hold(hash, key),
+        }
     }
 
     /// The live record of `key`, under the caller's pin.

@@ -1,9 +1,10 @@
 //! A view into the region together with the pin that keeps it there.
 
 use super::keyspace::{Keyspace, record_view};
-use crate::format::RecordView;
+use crate::format::{CommitWord, RecordView};
 use crate::index::Hash;
-use crate::sync::epoch::Guard;
+use crate::sync::epoch::{self, Guard};
+use crate::unit::Location;
 
 /// A record of a keyspace, held in place.
 ///
@@ -41,12 +42,34 @@ impl Keyspace {
     ) -> Option<Held<'_>> {
         let view = if note { self.find(&guard, hash, key) } else { self.peek(&guard, hash, key) };
         let view = view.filter(accept)?;
-        let word = view.commit();
-        let body: *const [u8] = view.body();
+        let (word, body): (_, *const [u8]) = (view.commit(), view.body());
+        // SAFETY: (1) read under `guard`.
+        Some(unsafe { self.lend(word, body, guard) })
+    }
+
+    /// The record at `location`, which the caller read from the index under `guard`, if its key is
+    /// `key`; under a pin of its own.
+    #[inline]
+    pub fn hold_at(&self, guard: &Guard, location: Location, key: &[u8]) -> Option<Held<'_>> {
+        let view = self.view(guard, location);
+        if view.key() != key {
+            return None;
+        }
+        let (word, body): (_, *const [u8]) = (view.commit(), view.body());
+        // SAFETY: (1) read under `guard`, and a pin that is nested in it is as old.
+        Some(unsafe { self.lend(word, body, epoch::pin()) })
+    }
+
+    /// # Safety
+    ///
+    /// 1. `body` is that of a record with the commit word `word`, which was read from the index
+    ///    when `guard` stood, or one that `guard` is nested in.
+    #[inline]
+    unsafe fn lend(&self, word: CommitWord, body: *const [u8], guard: Guard) -> Held<'_> {
         // SAFETY: the bytes lie in the region, which lives as long as `self`; they do not change
-        // while `guard` is held (K1), which moves into the result and so outlives every use: a
+        // while `guard` is held (1, K1), which moves into the result and so outlives every use: a
         // `Held` lends its view for no longer than itself (H1).
         let body = unsafe { &*body };
-        Some(Held { view: record_view(word, body), _guard: Some(guard) })
+        Held { view: record_view(word, body), _guard: Some(guard) }
     }
 }

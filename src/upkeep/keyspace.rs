@@ -226,15 +226,18 @@ impl Keyspace {
         Some((place, found))
     }
 
-    /// Asks the processor for the record that `hash` most likely leads to. The index line should
+    /// The record that `hash` most likely leads to, which the processor is asked for; none: no key
+    /// with this hash has one. Where eviction asks for it, the read is noted. The index line should
     /// be in the cache already.
     #[inline]
-    pub fn prefetch_record(&self, guard: &Guard, hash: Hash) {
+    pub fn likely(&self, guard: &Guard, hash: Hash) -> Option<Location> {
+        // ORDERING: Relaxed, as in `find`.
+        let note = self.notes_reads.load(Relaxed);
         // The first entry that resembles the key is nearly always its own: take it unseen.
-        if let Some(location) = self.index.find(guard, hash, |_| true) {
-            prefetch(self.stripes.region().pointer(location).as_ptr());
-            self.prefetch_behind(location, READ_BYTES);
-        }
+        let location = self.index.find_noting(guard, hash, |_| true, note)?;
+        prefetch(self.stripes.region().pointer(location).as_ptr());
+        self.prefetch_behind(location, READ_BYTES);
+        Some(location)
     }
 
     /// The entry of `key`, if it has one, for a writer that makes none.

@@ -22,7 +22,7 @@ pub struct Guard {
 }
 
 /// Pins the current thread: two stores to a line of its own, with the end. Nested pins are no
-/// dearer.
+/// dearer, and are as old as the outermost: what that protects stays until the last is gone.
 #[inline]
 pub fn pin() -> Guard {
     let slot = SLOT.with(Cell::get).unwrap_or_else(register);
