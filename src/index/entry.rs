@@ -70,9 +70,9 @@ const TURN_BITS: u32 = 4;
 const FLAG_BITS: u32 = 2;
 
 const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
-const FROZEN: u64 = 1 << (LOCATION_BITS + 1);
+pub(super) const FROZEN: u64 = 1 << (LOCATION_BITS + 1);
 const REFERENCED: u64 = 1 << LOCATION_BITS;
-const TURN_SHIFT: u32 = LOCATION_BITS + FLAG_BITS;
+pub(super) const TURN_SHIFT: u32 = LOCATION_BITS + FLAG_BITS;
 const TURN_MASK: u64 = ((1 << TURN_BITS) - 1) << TURN_SHIFT;
 const TAG_SHIFT: u32 = TURN_SHIFT + TURN_BITS;
 
@@ -204,6 +204,18 @@ impl Word {
     pub const EMPTY: Self = Self(0);
     /// Used once, and never again.
     pub const DELETED: Self = Self(TURN_MASK);
+
+    /// The word as it is stored.
+    #[inline]
+    pub(super) fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// Any word.
+    #[cfg(test)]
+    pub(super) fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
 
     /// Never used, frozen or not.
     #[inline]

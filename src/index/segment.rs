@@ -44,6 +44,7 @@
 //!
 //! Checked by: `loom-tests/tests/index_entry.rs` (S1-S4, E1), `index_growth.rs` (S5, E2).
 
+use super::bucket;
 use super::entry::{
     BUCKET_SLOTS, BUCKETS, BucketIndex, Probe, SEGMENT_SLOTS, Slot, WINDOW, Word, X_BITS,
 };
@@ -124,13 +125,7 @@ impl Bucket {
     /// Two masks: entries that resemble `fingerprint`, and EMPTY ones.
     #[inline]
     fn scan(&self, fingerprint: Word) -> (u32, u32) {
-        let (mut matches, mut empties) = (0, 0);
-        for (at, slot) in self.0.iter().enumerate() {
-            let word = slot.peek();
-            matches |= u32::from(word.resembles(fingerprint)) << at;
-            empties |= u32::from(word.is_empty()) << at;
-        }
-        (matches, empties)
+        bucket::scan(self.0.each_ref().map(Slot::peek), fingerprint)
     }
 
     /// The slot of the lowest bit of `mask`.

@@ -288,7 +288,8 @@ impl Stripes {
     /// # Errors
     ///
     /// No wblock is to be had, of this lane's stripe or another, or puts have to wait.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what a put does first")]
     pub fn reserve<'r>(
         &'r self,
         _guard: &'r Guard,

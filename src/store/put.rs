@@ -81,7 +81,8 @@ impl Store {
         self.put_intent(&intent, options.durable || self.inner.limits.commit_to_device)
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "makes a plain put of it: most of an intent is known")]
     fn put_intent(&self, intent: &Intent<'_>, durable: bool) -> Result<Version> {
         self.inner.check_durable(durable)?;
         let version = match self.inner.put_directly(intent) {

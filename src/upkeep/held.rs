@@ -65,6 +65,7 @@ impl Keyspace {
     /// 1. `body` is that of a record with the commit word `word`, which was read from the index
     ///    when `guard` stood, or one that `guard` is nested in.
     #[inline]
+    #[expect(clippy::unused_self, reason = "what is lent lives as long")]
     unsafe fn lend(&self, word: CommitWord, body: *const [u8], guard: Guard) -> Held<'_> {
         // SAFETY: the bytes lie in the region, which lives as long as `self`; they do not change
         // while `guard` is held (1, K1), which moves into the result and so outlives every use: a

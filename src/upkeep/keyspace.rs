@@ -294,7 +294,8 @@ impl Keyspace {
     }
 
     /// Fills a reservation with key and value; returns the value's check, for the head.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of `put_directly`")]
     pub fn fill_body(
         &self,
         space: &mut Reservation<'_>,
@@ -313,7 +314,8 @@ impl Keyspace {
     }
 
     /// Fills in the head of a record whose body is there.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of `put_directly`")]
     pub fn fill_head(
         &self,
         space: &mut Reservation<'_>,

@@ -1,0 +1,102 @@
+//! All words of a bucket looked at together: which resemble a fingerprint, and which are empty.
+//!
+//! One instruction compares four words. Some 40 instructions less for each search let the processor
+//! look further ahead, to the misses of the next operation.
+
+use super::entry::{BUCKET_SLOTS, Word};
+
+/// Two masks, the first word at bit 0: words that [resemble](Word::resembles) `fingerprint`, and
+/// [empty](Word::is_empty) ones.
+#[inline]
+pub fn scan(words: [Word; BUCKET_SLOTS], fingerprint: Word) -> (u32, u32) {
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    // SAFETY: SSE2 is part of x86_64.
+    return unsafe { sse2::scan(words.map(Word::raw), fingerprint.raw()) };
+    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+    one_by_one(words, fingerprint)
+}
+
+#[cfg(any(test, not(all(target_arch = "x86_64", not(any(loom, miri))))))]
+fn one_by_one(words: [Word; BUCKET_SLOTS], fingerprint: Word) -> (u32, u32) {
+    let (mut matches, mut empties) = (0, 0);
+    for (at, word) in words.into_iter().enumerate() {
+        matches |= u32::from(word.resembles(fingerprint)) << at;
+        empties |= u32::from(word.is_empty()) << at;
+    }
+    (matches, empties)
+}
+
+/// Words in two halves, four of each kind in a register. What makes two words resemble each other
+/// lies in the upper half.
+#[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+mod sse2 {
+    use crate::index::entry::{BUCKET_SLOTS, FROZEN, TURN_SHIFT};
+    use std::arch::x86_64::{
+        __m128i, _mm_and_si128, _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi32,
+        _mm_movemask_ps, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi32, _mm_setzero_si128,
+        _mm_shuffle_ps, _mm_srli_epi32, _mm_xor_si128,
+    };
+
+    const HALF_BITS: u32 = 32;
+    const IRRELEVANT: i32 = (TURN_SHIFT - HALF_BITS).cast_signed();
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub fn scan(words: [u64; BUCKET_SLOTS], fingerprint: u64) -> (u32, u32) {
+        let [first, second, third, fourth, rest @ ..] = words;
+        let low = four([first, second, third, fourth], fingerprint);
+        let high = four(rest, fingerprint);
+        (low.0 | high.0 << 4, low.1 | high.1 << 4)
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn four(words: [u64; 4], fingerprint: u64) -> (u32, u32) {
+        let [first, second, third, fourth] = words.map(u64::cast_signed);
+        let front = _mm_castsi128_ps(_mm_set_epi64x(second, first));
+        let back = _mm_castsi128_ps(_mm_set_epi64x(fourth, third));
+        let lower = _mm_castps_si128(_mm_shuffle_ps::<0b10_00_10_00>(front, back));
+        let upper = _mm_castps_si128(_mm_shuffle_ps::<0b11_01_11_01>(front, back));
+        let wanted = _mm_set1_epi32((fingerprint >> HALF_BITS) as i32);
+        let difference = _mm_srli_epi32::<IRRELEVANT>(_mm_xor_si128(upper, wanted));
+        let thawed = _mm_and_si128(upper, _mm_set1_epi32((!FROZEN >> HALF_BITS) as i32));
+        (zeros(difference), zeros(_mm_or_si128(lower, thawed)))
+    }
+
+    /// A bit for each of the four that is zero.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn zeros(four: __m128i) -> u32 {
+        let are_zero = _mm_cmpeq_epi32(four, _mm_setzero_si128());
+        _mm_movemask_ps(_mm_castsi128_ps(are_zero)).cast_unsigned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_told_alike_one_by_one_and_together() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for _ in 0..20_000 {
+            let fingerprint = Word::from_raw(random());
+            let words: [Word; BUCKET_SLOTS] = std::array::from_fn(|_| {
+                let (kind, bit) = (random() % 4, 1 << (random() % 64));
+                Word::from_raw(match kind {
+                    0 => random(),
+                    1 => fingerprint.raw() ^ bit,
+                    2 => bit,
+                    _ => 0,
+                })
+            });
+            assert_eq!(scan(words, fingerprint), one_by_one(words, fingerprint), "{words:?}");
+        }
+    }
+}
