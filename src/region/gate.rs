@@ -95,9 +95,8 @@ impl Gate {
 
     /// The barriers that an epoch costs are paid only while somebody waits for one.
     fn waits_for_pins(&self) -> bool {
-        let waits = |inside: &Inside| {
-            matches!(inside.stage, Stage::Leaving(_) | Stage::Emptied(Some(_)))
-        };
+        let waits =
+            |inside: &Inside| matches!(inside.stage, Stage::Leaving(_) | Stage::Emptied(Some(_)));
         self.inside.iter().any(waits)
     }
 
