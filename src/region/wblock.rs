@@ -156,9 +156,9 @@ impl Wblock {
     /// Open to sealed; a flusher that was quicker may have it used already.
     pub fn seal(&self) {
         let (open, sealed) = (State::Open as u8, State::Sealed as u8);
-        // ORDERING: Relaxed. The state is for statistics here: what is sealed is read off the open
-        // word.
-        let _ = self.state.compare_exchange(open, sealed, Relaxed, Relaxed);
+        // ORDERING: Release, as in `enter`: the sequence of this life goes along. Relaxed on failure:
+        // a flusher was quicker.
+        let _ = self.state.compare_exchange(open, sealed, Release, Relaxed);
     }
 
     /// Moves on to `state`.

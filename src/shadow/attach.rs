@@ -169,8 +169,11 @@ impl Attach {
     /// The move has failed, and the store stays.
     pub(super) fn refuse(self, error: Error) {
         let Self { mut set, answer, .. } = self;
-        // Some member may have arrived: it must not be taken for the store's if that can be helped.
-        let _ = set.rewrite(|superblock| superblock.incomplete = true);
+        // Some member may have arrived: it must not be taken for the store's if that can be helped,
+        // whichever of its copies is read.
+        for _copy in [CopyName::A, CopyName::B] {
+            let _ = set.rewrite(|superblock| superblock.incomplete = true);
+        }
         // Unlocked before it is told.
         drop(set);
         answer.send(Err(error));
@@ -301,13 +304,17 @@ impl ShadowSet {
         Ok(set)
     }
 
-    /// All that `from` holds is here, durably: whole from now on.
+    /// All that `from` holds is here, durably: whole from now on. Both copies say so, for one of
+    /// them may rot.
     fn arrive(&mut self, from: &Self, now_us: u64) -> Result<()> {
         let (limit, floor_us) = (from.first_sequence(), from.clock_floor().max(now_us));
-        self.rewrite(|superblock| {
-            superblock.sequence_limit = limit;
-            superblock.clock_floor = floor_us;
-            superblock.incomplete = false;
-        })
+        for _copy in [CopyName::A, CopyName::B] {
+            self.rewrite(|superblock| {
+                superblock.sequence_limit = limit;
+                superblock.clock_floor = floor_us;
+                superblock.incomplete = false;
+            })?;
+        }
+        Ok(())
     }
 }

@@ -175,14 +175,14 @@ impl Flusher {
         Arc::clone(&self.durable)
     }
 
-    /// One round. With `due` it takes the open wblocks along, as a waiting barrier does.
+    /// One round. With `due` it takes the open wblocks along, as a waiting barrier does; `ticket` is
+    /// the last barrier that was asked for when the round began.
     ///
     /// # Errors
     ///
     /// A write or sync failed: nothing was acknowledged since, and the next round heals.
-    pub fn poll(&mut self, due: bool) -> Result<Round, TransferError> {
+    pub fn poll(&mut self, due: bool, ticket: u64) -> Result<Round, TransferError> {
         self.heal()?;
-        let ticket = self.tickets.requested();
         let is_barrier = ticket > self.completed;
         let mut is_waiting = false;
         for lane in 0..self.stripes.lanes() {
@@ -218,6 +218,16 @@ impl Flusher {
             self.tickets.complete(ticket);
         }
         Ok(if has_written || has_synced || is_barrier { Round::Worked } else { Round::Idle })
+    }
+
+    /// Makes durable what was written and not synced.
+    ///
+    /// # Errors
+    ///
+    /// As for [`poll`](Self::poll).
+    pub fn sync_rest(&mut self) -> Result<(), TransferError> {
+        self.heal()?;
+        if self.unsynced.is_empty() { Ok(()) } else { self.sync() }
     }
 
     /// What is unsynced is not to be believed, for somebody else's sync of its file has failed.

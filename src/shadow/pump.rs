@@ -129,7 +129,7 @@ impl Pump {
     /// The shadow has failed, or still fails; the store knows. The next call tries again.
     pub fn poll(&mut self, due: bool) -> Result<Round, Failure> {
         let is_moving = self.move_on();
-        if is_moving && self.failures > 0 {
+        if is_moving && self.shared.has_failed() {
             // It leaves what has failed, which is not waited for any more.
             return Ok(Round::Worked);
         }
@@ -165,6 +165,8 @@ impl Pump {
     }
 
     fn round(&mut self, due: bool) -> Result<Round, Failure> {
+        // Before the superblocks: a flush asks for the clock floor first, and then for its ticket.
+        let ticket = self.shared.tickets.requested();
         let kept = self.keep_superblocks();
         if kept.is_err() {
             self.work.flusher.doubt();
@@ -176,7 +178,7 @@ impl Pump {
         // A ring that the kernel takes no entries from any more; where there is no other, pwrite.
         let open = || members.io(Some(region), Prefer::Ring).io;
         self.work.flusher.replace_lost_io(open);
-        self.work.flusher.poll(due).map_err(|error| of_transfer(error, &*members))
+        self.work.flusher.poll(due, ticket).map_err(|error| of_transfer(error, &*members))
     }
 
     /// Promises sequences, and raises the clock floor, if either is asked for.
@@ -260,10 +262,14 @@ impl Pump {
         self.shared.tickets.completed() >= ticket
     }
 
-    /// After the last round: marks the superblocks clean.
+    /// After the last round: syncs what a writer that was late has left, and marks the superblocks
+    /// clean.
     pub fn close(mut self) {
         let now_us = (self.work.now_us)();
-        if let Err(failure) = self.work.set.mark_clean(now_us).map_err(into_failure) {
+        let members = Arc::clone(self.work.set.members());
+        let synced = self.work.flusher.sync_rest().map_err(|error| of_transfer(error, &*members));
+        let closed = synced.and_then(|()| self.work.set.mark_clean(now_us).map_err(into_failure));
+        if let Err(failure) = closed {
             self.shared.fail(failure);
         }
     }
@@ -273,6 +279,10 @@ impl Pump {
 impl Drop for Pump {
     fn drop(&mut self) {
         self.shared.close_post();
+        if std::thread::panicking() {
+            let source = Arc::new(io::Error::other("the shadow thread has panicked"));
+            self.shared.fail(Failure { path: PathBuf::new(), source });
+        }
     }
 }
 

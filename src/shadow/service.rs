@@ -155,7 +155,7 @@ impl Service {
 
     /// Why, while it has failed.
     pub fn failure(&self) -> Option<Failure> {
-        lock(&self.shared.failure).clone()
+        lock(&self.shared.failure).clone().filter(|_failure| self.has_failed())
     }
 
     /// Returns when all that was committed before is durable (V1), after `patience` at the latest.
@@ -192,9 +192,9 @@ impl Service {
         })
     }
 
-    /// The error that a failed shadow answers with.
+    /// The error that a failed shadow answers with, also to who comes when it has just recovered.
     pub fn error(&self) -> Error {
-        match self.failure() {
+        match lock(&self.shared.failure).clone() {
             Some(failure) => failure.into(),
             None => Error::Closed,
         }
@@ -258,7 +258,7 @@ impl Service {
         let waited = self.wait(ticket, deadline);
         let left = deadline.saturating_duration_since(Instant::now());
         if !self.shared.ended.wait(Some(left)) {
-            return waited.and(Err(self.late()));
+            return Err(self.late());
         }
         if thread.join().is_err() {
             return Err(Unmet::Refused(Error::Closed));
@@ -301,7 +301,6 @@ impl Shared {
         self.tickets.recover();
         // ORDERING: Release, as in `fail`; who still sees the old value refuses a put too many.
         self.has_failed.store(false, Release);
-        *lock(&self.failure) = None;
     }
 
     pub(super) fn set_busy(&self, busy: Busy) {

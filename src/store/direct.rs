@@ -32,19 +32,26 @@ impl Inner {
 
         let is_legal = !intent.key.is_empty() && intent.key.len() <= KEY_BYTES_MAX;
         let stripes = self.keyspace.stripes();
-        if !is_legal || stripes.has_hot_lanes() {
+        // What was forgotten above the clock gives every new record a longer head.
+        let is_far = self.has_shadow()
+            && self
+                .keyspace
+                .forgotten()
+                .is_some_and(|version| self.clock.coarse_us() <= version.into());
+        if !is_legal || is_far || stripes.has_hot_lanes() {
             return None;
         }
         fits(intent, self.limits.max_record_bytes).ok()?;
         self.check_room_for_puts().ok()?;
         let stripe = self.stripe();
-        let now = self.clock.coarse_us();
         let shape = Shape::new(intent.key.len(), value.len(), intent.expires_at.is_some(), false);
         // From here on what is not published becomes padding (P3).
         let mut space = stripes.reserve(&guard, stripe, shape.rblocks, Purpose::Put).ok()?;
         let value_check = self.keyspace.fill_body(&mut space, &shape, (intent.key, value));
 
         let (place, current) = self.keyspace.search(&guard, hash, intent.key)?;
+        // Behind the search: what was put and removed before it has no later version.
+        let now = self.clock.coarse_us();
         let version = Version::next(current.as_ref().map(RecordView::version), now)?;
         let head = self.head(intent, version, current.as_ref());
         if head.over.is_some() {

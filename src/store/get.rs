@@ -131,7 +131,7 @@ impl Inner {
         self.keyspace.hold(epoch::pin(), (hash, key), note, is_live).map(Record::new)
     }
 
-    /// The live record of `key`, which is `likely` the one there, under a pin of its own.
+    /// The live record of `key`, which is `likely` the one there.
     #[inline]
     fn hold_likely(
         &self,
@@ -141,8 +141,9 @@ impl Inner {
     ) -> Option<Record<'_>> {
         let is_live = |view: &RecordView<'_>| is_live(view, || self.clock.coarse_us());
         match self.keyspace.hold_at(guard, likely, key) {
-            Some(held) => is_live(&held.view()).then(|| Record::new(held)),
-            None => self.hold(hash, key),
+            Some(held) if is_live(&held.view()) => Some(Record::new(held)),
+            // Another key's; or dead by now, and a live one may have taken its place since.
+            _ => self.hold(hash, key),
         }
     }
 

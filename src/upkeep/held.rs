@@ -3,7 +3,7 @@
 use super::keyspace::{Keyspace, record_view};
 use crate::format::{CommitWord, RecordView};
 use crate::index::Hash;
-use crate::sync::epoch::{self, Guard};
+use crate::sync::epoch::Guard;
 use crate::unit::Location;
 
 /// A record of a keyspace, held in place.
@@ -48,7 +48,7 @@ impl Keyspace {
     }
 
     /// The record at `location`, which the caller read from the index under `guard`, if its key is
-    /// `key`; under a pin of its own.
+    /// `key`; under a guard of its own.
     #[inline]
     pub fn hold_at(&self, guard: &Guard, location: Location, key: &[u8]) -> Option<Held<'_>> {
         let view = self.view(guard, location);
@@ -56,14 +56,14 @@ impl Keyspace {
             return None;
         }
         let (word, body): (_, *const [u8]) = (view.commit(), view.body());
-        // SAFETY: (1) read under `guard`, and a pin that is nested in it is as old.
-        Some(unsafe { self.lend(word, body, epoch::pin()) })
+        // SAFETY: (1) read under `guard`, whose session goes on.
+        Some(unsafe { self.lend(word, body, guard.again()) })
     }
 
     /// # Safety
     ///
     /// 1. `body` is that of a record with the commit word `word`, which was read from the index
-    ///    when `guard` stood, or one that `guard` is nested in.
+    ///    under `guard`, or another guard of its session.
     #[inline]
     #[expect(clippy::unused_self, reason = "what is lent lives as long")]
     unsafe fn lend(&self, word: CommitWord, body: *const [u8], guard: Guard) -> Held<'_> {

@@ -22,7 +22,7 @@ pub struct Guard {
 }
 
 /// Pins the current thread: two stores to a line of its own, with the end. Nested pins are no
-/// dearer, and are as old as the outermost: what that protects stays until the last is gone.
+/// dearer.
 #[inline]
 pub fn pin() -> Guard {
     let slot = SLOT.with(Cell::get).unwrap_or_else(register);
@@ -31,6 +31,13 @@ pub fn pin() -> Guard {
 }
 
 impl Guard {
+    /// Another guard of the same session: what this one protects stays until both are gone.
+    #[inline]
+    pub fn again(&self) -> Self {
+        self.slot.enter();
+        Self { slot: self.slot, _thread: PhantomData }
+    }
+
     /// Runs `reclaim` once every guard that is alive now is gone.
     ///
     /// # Safety
@@ -94,7 +101,6 @@ struct World {
 struct Stewardship {
     steward: Steward<Cover>,
     handles: [LocalHandle; 2],
-    turns: usize,
 }
 
 // SAFETY: handles and guards do not depend on the thread that uses them, only on being used by
@@ -123,7 +129,7 @@ fn world() -> &'static World {
         let collector = Collector::new();
         let handles = [collector.register(), collector.register()];
         let steward = Steward::new(handles[0].pin());
-        let stewardship = Stewardship { steward, handles, turns: 0 };
+        let stewardship = Stewardship { steward, handles };
         let has_barrier = barrier::register();
         World { collector, stewardship: Mutex::new(stewardship), has_barrier }
     })
@@ -143,12 +149,8 @@ fn turn() {
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(TryLockError::WouldBlock) => return,
     };
-    let Stewardship { steward, handles, turns } = &mut *stewardship;
-    let [even, odd] = handles;
-    let pin = || {
-        *turns += 1;
-        if *turns % 2 == 0 { even.pin() } else { odd.pin() }
-    };
+    let Stewardship { steward, handles: [one, other] } = &mut *stewardship;
+    let pin = || if one.is_pinned() { other.pin() } else { one.pin() };
     let barrier = || {
         fence_seq_cst(); // edge L1 of `slot`
         !world.has_barrier || barrier::all_threads()
