@@ -5,7 +5,7 @@
 pub use crate::clock::{Clock, ManualClock};
 pub use crate::region::HUGE_PAGE_BYTES;
 pub use crate::shadow::io::{
-    Backend, BlockIo, Blocking, Buffer, Completion, Direction, Fault, FaultOn, FileIndex,
+    Backend, BlockIo, Blocking, Buffer, Completion, Crashes, Direction, Fault, FaultOn, FileIndex,
     IoCounters, IoCounts, Members, Missing, Op, OpenError, OpenedIo, Prefer, Ring, ShadowFile,
     ShadowFiles, SimConfig, SimDisk, Transfer, TransferError, Transfers, open_backend,
 };

@@ -37,5 +37,5 @@ pub use members::{Members, ShadowFiles};
 #[cfg(any(test, feature = "testing"))]
 pub use ring::Ring;
 #[cfg(any(test, feature = "testing"))]
-pub use sim::{Fault, FaultOn, SimConfig, SimDisk};
+pub use sim::{Crashes, Fault, FaultOn, SimConfig, SimDisk};
 pub use transfers::{Direction, Missing, Transfer, TransferError, Transfers};

@@ -20,10 +20,13 @@
 #![forbid(unsafe_code)]
 
 use super::fault::{Fault, FaultOn};
+use super::image::Image;
+use super::log::{Event, Replay};
 use super::pump::SimIo;
 use super::state::{InFlight, State};
 use crate::shadow::io::{FileIndex, Members, OpenedIo, Prefer, members, sector};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -59,6 +62,44 @@ impl Default for SimConfig {
     }
 }
 
+/// A walk over the crash points of a recorded run: see [`SimDisk::crashes`].
+#[derive(Debug)]
+pub struct Crashes {
+    config: SimConfig,
+    events: Vec<Event>,
+    point: usize,
+    replay: Replay,
+    /// States that were handed out.
+    seen: HashSet<u64>,
+}
+
+impl Crashes {
+    /// The crash point that the walk has reached.
+    pub fn point(&self) -> usize {
+        self.point
+    }
+
+    /// Goes on to the next crash point; false at the last.
+    pub fn advance(&mut self) -> bool {
+        let Some(event) = self.events.get(self.point) else { return false };
+        self.replay.apply(self.point, event);
+        self.point += 1;
+        true
+    }
+
+    /// The disk after a power cut at this point, of which `seed` chooses what survives as for
+    /// [`SimDisk::crash`]; `None` if this walk has handed out the same disk already.
+    pub fn next_state(&mut self, seed: u64) -> Option<SimDisk> {
+        let (images, digest) = self.replay.crash(seed, self.config.sector_bytes);
+        self.seen.insert(digest).then(|| SimDisk::of(images, self.config))
+    }
+
+    /// A power cut at this point is to be looked at anew: what is promised has changed.
+    pub fn forget_seen(&mut self) {
+        self.seen.clear();
+    }
+}
+
 /// A simulated disk with the members of one store's shadow; clones are the same disk.
 #[derive(Clone, Debug)]
 pub struct SimDisk {
@@ -77,13 +118,18 @@ struct Shared {
 impl SimDisk {
     /// A disk of zeros.
     pub fn new(config: SimConfig) -> Self {
-        let images = (0..config.files).map(|_| vec![0; config.file_bytes]).collect();
-        Self::from_images(images, config)
+        let images = (0..config.files).map(|_| Image::zeros(config.file_bytes)).collect();
+        Self::of(images, config)
     }
 
     /// A disk with files of these contents, all durable; `config.files` and `config.file_bytes`
     /// do not matter.
+    #[expect(clippy::needless_pass_by_value, reason = "the bytes become the disk's")]
     pub fn from_images(images: Vec<Vec<u8>>, config: SimConfig) -> Self {
+        Self::of(images.iter().map(|image| Image::from(image.as_slice())).collect(), config)
+    }
+
+    fn of(images: Vec<Image>, config: SimConfig) -> Self {
         let paths = (0..images.len()).map(|file| format!("sim/{file}").into()).collect();
         let state = Mutex::new(State::new(images, config));
         Self { shared: Arc::new(Shared { state, released: Condvar::new(), paths }) }
@@ -113,7 +159,21 @@ impl SimDisk {
     #[must_use]
     pub fn crash_at(&self, point: usize, seed: u64) -> Self {
         let state = self.state();
-        Self::from_images(state.crash(point, seed), state.config)
+        Self::of(state.crash(point, seed), state.config)
+    }
+
+    /// All that a power cut may leave of the run so far, each state once, from the first crash
+    /// point on: many times as fast as [`crash_at`](Self::crash_at).
+    pub fn crashes(&self) -> Crashes {
+        let state = self.state();
+        let (base, events) = state.past();
+        Crashes {
+            config: state.config,
+            events: events.to_vec(),
+            point: 0,
+            replay: Replay::new(base, &[]),
+            seen: HashSet::new(),
+        }
     }
 
     /// Forgets how the disk came to be as it is, and so its crash points, to save memory.

@@ -15,8 +15,10 @@
 #![forbid(unsafe_code)]
 
 use super::fault::Random;
+use super::image::Image;
 use crate::sync::Arc;
 use std::collections::BTreeMap;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Number of an operation, in the order of submission.
 pub(super) type OpNumber = u64;
@@ -79,7 +81,9 @@ struct Pending {
 /// The disk at one point of its log.
 #[derive(Debug)]
 pub(super) struct Replay {
-    durable: Vec<Vec<u8>>,
+    durable: Vec<Image>,
+    /// Grows with each change of what is durable.
+    changes: u64,
     /// In the order of submission.
     pending: Vec<Pending>,
     /// When syncs in flight began. Unit: events.
@@ -88,16 +92,17 @@ pub(super) struct Replay {
 
 impl Replay {
     /// Goes through `events`, from files that were durable as `base`.
-    pub(super) fn new(base: &[Vec<u8>], events: &[Event]) -> Self {
-        let mut replay =
-            Self { durable: base.to_vec(), pending: Vec::new(), sync_begun: BTreeMap::new() };
+    pub(super) fn new(base: &[Image], events: &[Event]) -> Self {
+        let (pending, sync_begun) = (Vec::new(), BTreeMap::new());
+        let mut replay = Self { durable: base.to_vec(), changes: 0, pending, sync_begun };
         for (at, event) in events.iter().enumerate() {
             replay.apply(at, event);
         }
         replay
     }
 
-    fn apply(&mut self, at: usize, event: &Event) {
+    /// Goes through the event of number `at`.
+    pub(super) fn apply(&mut self, at: usize, event: &Event) {
         match event {
             Event::WriteBegun { op, file, offset, bytes } => self.pending.push(Pending {
                 op: *op,
@@ -138,8 +143,9 @@ impl Replay {
                 continue;
             }
             if let Some(image) = self.durable.get_mut(file) {
-                store(image, write.offset, &write.bytes);
+                image.store(write.offset, &write.bytes);
             }
+            self.changes += 1;
             // What was given up before may still land, but not over this.
             let given_up = |over: &&mut Pending| over.state == State::GivenUp && over.file == file;
             for over in earlier.iter_mut().filter(given_up) {
@@ -159,9 +165,10 @@ impl Replay {
     }
 
     fn rot(&mut self, file: usize, offset: usize, mask: u8) {
-        if let Some(byte) = self.durable.get_mut(file).and_then(|image| image.get_mut(offset)) {
-            *byte ^= mask;
+        if let Some(image) = self.durable.get_mut(file) {
+            image.invert(offset, mask);
         }
+        self.changes += 1;
         for write in self.pending.iter_mut().filter(|write| write.file == file) {
             let at = offset.checked_sub(write.offset);
             if let Some(byte) = at.and_then(|at| write.bytes.get_mut(at)) {
@@ -172,15 +179,17 @@ impl Replay {
 
     fn resize(&mut self, file: usize, bytes: usize) {
         if let Some(image) = self.durable.get_mut(file) {
-            image.resize(bytes, 0);
+            image.resize(bytes);
         }
+        self.changes += 1;
         for write in self.pending.iter_mut().filter(|write| write.file == file) {
             write.bytes.truncate(bytes.saturating_sub(write.offset));
         }
     }
 
-    /// The files after a power cut: what is durable, and of the rest what `seed` chooses (L2).
-    pub(super) fn crash(mut self, seed: u64, sector_bytes: usize) -> Vec<Vec<u8>> {
+    /// The files after a power cut: what is durable, and of the rest what `seed` chooses (L2); and
+    /// a number that is the same for another point and seed only if the files are.
+    pub(super) fn crash(&self, seed: u64, sector_bytes: usize) -> (Vec<Image>, u64) {
         let mut sectors = Vec::new();
         for (number, write) in self.pending.iter().enumerate() {
             let mut start = 0;
@@ -191,20 +200,23 @@ impl Replay {
             }
         }
         let mut choice = Choice::new(seed, sectors.len(), self.pending.len());
+        let mut images = self.durable.clone();
+        let mut digest = self.changes;
         for (at, (number, start, end)) in sectors.into_iter().enumerate() {
             let Some(write) = self.pending.get(number) else { continue };
             let part = write.bytes.get(start..end).unwrap_or_default();
             if choice.survives(at, number)
-                && let Some(image) = self.durable.get_mut(write.file)
+                && let Some(image) = images.get_mut(write.file)
             {
-                store(image, write.offset + start, part);
+                image.store(write.offset + start, part);
+                digest = xxh3_64_with_seed(&(write.op << 32 | start as u64).to_le_bytes(), digest);
             }
         }
-        self.durable
+        (images, digest)
     }
 
     /// What stands in for the log so far, if nothing is in flight: a base, and events.
-    pub(super) fn condense(self) -> (Vec<Vec<u8>>, Vec<Event>) {
+    pub(super) fn condense(self) -> (Vec<Image>, Vec<Event>) {
         let mut events = Vec::with_capacity(self.pending.len() * 2);
         for write in self.pending {
             let Pending { op, file, offset, bytes, state } = write;
@@ -260,17 +272,6 @@ impl Choice {
             Self::One(one) => sector == *one,
             Self::Writes(writes) => writes.get(write).copied().unwrap_or(false),
         }
-    }
-}
-
-/// Puts `bytes` at `offset` of `image`, which grows as a file does.
-pub(super) fn store(image: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    let end = offset + bytes.len();
-    if image.len() < end {
-        image.resize(end, 0);
-    }
-    if let Some(target) = image.get_mut(offset..end) {
-        target.copy_from_slice(bytes);
     }
 }
 

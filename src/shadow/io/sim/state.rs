@@ -4,7 +4,8 @@
 
 use super::disk::SimConfig;
 use super::fault::{Fault, FaultOn, Plan, Random};
-use super::log::{Event, OpNumber, Replay, store};
+use super::image::Image;
+use super::log::{Event, OpNumber, Replay};
 use crate::sync::Arc;
 use std::io;
 
@@ -40,9 +41,9 @@ pub(super) struct InFlight {
 pub(super) struct State {
     pub(super) config: SimConfig,
     /// What reads see.
-    visible: Vec<Vec<u8>>,
+    visible: Vec<Image>,
     /// What was durable before the first event.
-    base: Vec<Vec<u8>>,
+    base: Vec<Image>,
     events: Vec<Event>,
     ops: OpNumber,
     in_flight: usize,
@@ -53,7 +54,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(images: Vec<Vec<u8>>, config: SimConfig) -> Self {
+    pub(super) fn new(images: Vec<Image>, config: SimConfig) -> Self {
         Self {
             config,
             visible: images.clone(),
@@ -143,16 +144,12 @@ impl State {
             Task::Read { offset, bytes } => {
                 errno.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))?;
                 let image = self.image(begun.file);
-                let rest = image.get((*offset).min(image.len())..).unwrap_or_default();
                 let short = match begun.fault {
                     Some(Fault::Short(count)) => count,
                     _ => usize::MAX,
                 };
-                let count = rest.len().min(*bytes).min(short).min(into.len());
-                if let (Some(target), Some(source)) = (into.get_mut(..count), rest.get(..count)) {
-                    target.copy_from_slice(source);
-                }
-                Ok(count)
+                let count = (*bytes).min(short).min(into.len());
+                Ok(image.read(*offset, into.get_mut(..count).unwrap_or_default()))
             }
         }
     }
@@ -170,7 +167,7 @@ impl State {
         }
         if begun.fault != Some(Fault::Lost) {
             if let Some(image) = self.visible.get_mut(begun.file) {
-                store(image, offset, bytes);
+                image.store(offset, bytes);
             }
             self.events.push(Event::WriteDone { op: begun.op });
         }
@@ -196,21 +193,21 @@ impl State {
     }
 
     pub(super) fn rot(&mut self, file: usize, offset: usize, mask: u8) {
-        if let Some(byte) = self.visible.get_mut(file).and_then(|image| image.get_mut(offset)) {
-            *byte ^= mask;
+        if let Some(image) = self.visible.get_mut(file) {
+            image.invert(offset, mask);
         }
         self.events.push(Event::Rotted { file, offset, mask });
     }
 
     pub(super) fn resize(&mut self, file: usize, bytes: usize) {
         if let Some(image) = self.visible.get_mut(file) {
-            image.resize(bytes, 0);
+            image.resize(bytes);
         }
         self.events.push(Event::Resized { file, bytes });
     }
 
     /// What reads see of `file`, which is a member.
-    pub(super) fn image(&self, file: usize) -> &[u8] {
+    pub(super) fn image(&self, file: usize) -> &Image {
         let Some(image) = self.visible.get(file) else {
             panic!("file {file} of {}", self.visible.len());
         };
@@ -226,9 +223,14 @@ impl State {
     }
 
     /// The files after a power cut when the first `events` events had happened.
-    pub(super) fn crash(&self, events: usize, seed: u64) -> Vec<Vec<u8>> {
+    pub(super) fn crash(&self, events: usize, seed: u64) -> Vec<Image> {
         let happened = self.events.get(..events).unwrap_or(&self.events);
-        Replay::new(&self.base, happened).crash(seed, self.config.sector_bytes)
+        Replay::new(&self.base, happened).crash(seed, self.config.sector_bytes).0
+    }
+
+    /// What was durable before the first event, and what has happened since.
+    pub(super) fn past(&self) -> (&[Image], &[Event]) {
+        (&self.base, &self.events)
     }
 
     /// Makes the log as short as it can be.
