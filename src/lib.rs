@@ -227,6 +227,14 @@
 //! older copy of its key comes back as if it were current. [`OnDamage::Refuse`] does not open such
 //! a store.
 //!
+//! A wblock that could not be read is given up: the first flush of the run that reports it strikes
+//! it out, so that nothing of it comes back should the device read it rightly another time.
+//!
+//! Of a device that acknowledges what it does not do: what is read was put under that key, whatever
+//! it does. What one write that was lost or went astray has cost is counted at the next open, if
+//! the store was closed in order in between. After a crash nobody can know: what a sync
+//! acknowledged falsely may be gone, and what was deleted with it back (`tests/faults.rs`).
+//!
 //! After a write or sync that failed, all since the last good sync is written again from memory,
 //! and nothing is acknowledged until a sync has succeeded behind that. While it does not succeed,
 //! [`Store::health`] is [`Health::ShadowFailed`], writes are refused with the cause, and reads go
@@ -269,6 +277,7 @@
 //! | [`format`](mod@format) | bytes on the shadow; pure, and told once in `src/format/FORMAT.md` |
 //! | `config/`, `error.rs` | keys and their rules; the one error |
 //! | `clock.rs`, `unit.rs`, `sync/` | time; units as types; atomics, or loom's |
+//! | `planted.rs` | mistakes that CI puts back in to test the tests |
 //!
 //! # Features
 //!
@@ -276,6 +285,8 @@
 //!   strings (`"64MiB"`, `"1s"`).
 //! - `testing`: a simulated disk, a clock that tests turn, a shadow that tests pump. Not covered by
 //!   semantic versioning.
+//! - `planted-bugs`: for the tests of this crate alone: puts a known mistake back in, which
+//!   `BRINDLE_PLANT` names. Never for use.
 //!
 //! # Platform
 //!
@@ -308,7 +319,7 @@ mod store;
 pub mod testing;
 #[cfg(not(loom))]
 mod upkeep;
-rooms! { sync, unit, region, index, shadow }
+rooms! { planted, sync, unit, region, index, shadow }
 
 #[cfg(not(loom))]
 pub use config::{Config, HugePages, OnDamage, Progress};

@@ -51,8 +51,8 @@ pub struct Location(pub u64);
 #[repr(transparent)]
 pub struct WblockId(pub u32);
 
-/// One life of a wblock; unique in the store's life, never reused. Range: `1..2^43`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// One life of a wblock; unique in the store's life, never reused. Range: `1..2^43`; 0 is of none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Sequence(pub u64);
 

@@ -5,7 +5,9 @@
 
 mod common;
 
-use brindle::testing::{Clock, Harness, ManualClock, Pump, Reclaimer, SimDisk};
+use brindle::testing::{
+    Clock, FileIndex, Harness, ManualClock, Pump, Reclaimer, SimConfig, SimDisk,
+};
 use brindle::{Config, DeleteOptions, PutOptions, Store};
 use common::{WBLOCK_BYTES, config, disk};
 use std::sync::Arc;
@@ -127,6 +129,57 @@ fn what_has_expired_keeps_its_tombstone_until_every_later_run_knows() {
             let again = Driven::open(&disk.crash_at(point, seed), START_US);
             assert!(!again.store.contains_key("dead"), "cut at {point}, seed {seed}");
             assert!(again.store.contains_key("alive"), "cut at {point}, seed {seed}");
+        }
+    }
+}
+
+/// The first bytes of a wblock, both copies of its header.
+const HEADER_BYTES: usize = 128;
+
+#[test]
+fn a_wblock_that_was_misread_once_brings_nothing_back() {
+    let written = disk(1, WBLOCKS);
+    let mut driven = Driven::open(&written, START_US);
+    driven.store.put("lost", "with it").unwrap();
+    driven.store.put("dead", vec![7; WHOLE - 100]).unwrap();
+    driven.store.put("filler", vec![2; HALF]).unwrap();
+    driven.pump.barrier().unwrap();
+    drop(driven);
+    let mut image = written.crash(0).image(FileIndex(0));
+    let area = image.len() - (WBLOCKS * WBLOCK_BYTES) as usize;
+    let wblocks = (area..image.len()).step_by(WBLOCK_BYTES as usize);
+    let found = wblocks.into_iter().find(|start| image[start + HALF..start + HALF + 64] == [7; 64]);
+    let header = found.expect("the wblock")..found.expect("the wblock") + HEADER_BYTES;
+    let sound = image[header.clone()].to_vec();
+    // The device reads it wrongly, and later rightly again.
+    image[header.clone()].fill(0xEE);
+    let disk = SimDisk::from_images(vec![image], SimConfig::default());
+    let mut driven = Driven::open(&disk, START_US + 1000);
+    let store = driven.store.clone();
+    assert_eq!(store.stats().load.rejected.damaged_wblocks, 1);
+    assert!(!store.contains_key("dead"));
+    let later = DeleteOptions::new().version((START_US + 2000).into());
+    store.delete_with("dead", &later).unwrap();
+    driven.reclaim();
+    assert_eq!(driven.tombstones(), 1, "nobody pumps: the wblock is not struck out");
+    driven.pump.barrier().unwrap();
+    let from = disk.crash_points();
+    driven.settle();
+    assert_eq!(driven.tombstones(), 0, "once it is struck out nothing older is left");
+    let stats = store.stats();
+    assert_eq!((stats.wblocks.damaged, stats.wblocks.quarantined), (0, 0), "and its room is back");
+    assert!(store.audit().mismatches.is_empty(), "{:?}", store.audit());
+    for point in from..=disk.crash_points() {
+        for seed in 0..8 {
+            let mut image = disk.crash_at(point, seed).image(FileIndex(0));
+            if image[header.clone()] == [0xEE; HEADER_BYTES] {
+                image[header.clone()].copy_from_slice(&sound);
+            }
+            let again = SimDisk::from_images(vec![image], SimConfig::default());
+            let again = Driven::open(&again, START_US + 1000);
+            for key in ["dead", "lost"] {
+                assert!(!again.store.contains_key(key), "{key}: cut at {point}, seed {seed}");
+            }
         }
     }
 }

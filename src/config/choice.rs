@@ -28,7 +28,8 @@ pub enum HugePages {
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum OnDamage {
-    /// Open with what verifies; the damage is counted, and told by `Store::health`.
+    /// Open with what verifies; the damage is counted, and told by `Store::health`. A wblock whose
+    /// header is damaged is given up for good, and used again.
     #[default]
     Report,
     /// Do not open: [`Error::Damaged`](crate::Error::Damaged), with nothing written.

@@ -14,6 +14,7 @@
 //! | `padding.rs`    | what fills a flush up to its sector, and tells flushes apart            |
 //! | `header.rs`     | the head of a wblock                                                   |
 //! | `superblock.rs` | the head of a shadow, and the choice between its two copies             |
+//! | `census.rs`     | how each wblock stood when the store was last closed in order           |
 //! | `scan.rs`       | the walk over one wblock: what is whole, what is torn, what is rotten   |
 //! | `mend.rs`       | a wblock as memory has it, made ready for another shadow                |
 //!
@@ -28,6 +29,7 @@
 //! and, against `tests/golden/`, the bytes themselves).
 #![forbid(unsafe_code)]
 
+mod census;
 mod commit;
 mod header;
 mod key;
@@ -39,6 +41,7 @@ mod scan;
 mod superblock;
 mod view;
 
+pub use census::{CENSUS_WBLOCKS, Census, CensusTag, Counted};
 pub use commit::{CommitWord, RECORD_RBLOCKS_MAX, SEQUENCE_BITS};
 pub use header::{HeaderState, WblockHeader, WblockHome};
 pub use key::{Seed, StoreId, StoreKey};

@@ -19,6 +19,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::commit::CommitWord;
 use super::key::{Seed, low};
+use crate::planted::{Bug, is_planted};
 use crate::unit::{KEY_BYTES_MAX, RBLOCK_BYTES, Version};
 
 /// Bytes in front of the key of a record without optional fields.
@@ -309,7 +310,8 @@ impl Checks {
     ) -> Self {
         let bytes = encode_head(shape, head, Self { head: 0, value });
         let end = shape.header_bytes - WORD_BYTES;
-        let front = bytes.get(HEAD_CHECKED_FROM..end).unwrap_or_default();
+        let from = if is_planted(Bug::ChecksumWithoutHead) { end } else { HEAD_CHECKED_FROM };
+        let front = bytes.get(from..end).unwrap_or_default();
         Self { head: check_in_parts(seed.with(head.version.into()), front, key), value }
     }
 }

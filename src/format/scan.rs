@@ -34,6 +34,7 @@ use super::commit::{CommitWord, RECORD_RBLOCKS_MAX};
 use super::key::StoreKey;
 use super::padding::Padding;
 use super::view::{RecordView, Verdict};
+use crate::planted::{Bug, is_planted};
 use crate::unit::{Location, RBLOCK_BYTES, SECTOR_RBLOCKS, Sequence, WBLOCK_HEADER_RBLOCKS};
 
 /// Digests of bytes that then fail to verify: at most so many times the bytes of the image (W2).
@@ -133,6 +134,17 @@ impl WblockScan {
     /// For a wblock that was durable as a whole: nothing in it is torn.
     pub fn judge_as_durable(&mut self) {
         self.damage.iter_mut().for_each(|damage| damage.kind = DamageKind::Rot);
+    }
+
+    /// For a wblock that is known to have been written up to `end_rblock`: what of that was not
+    /// even found to be damaged is lost.
+    pub fn demand(&mut self, end_rblock: u32) {
+        let damaged = self.damage.last().map_or(0, |damage| damage.rblock + damage.rblocks);
+        let rblock = self.end_rblock.max(damaged);
+        if rblock < end_rblock {
+            let (rblocks, cause) = (end_rblock - rblock, DamageCause::Gap);
+            self.damage.push(Damage { rblock, rblocks, kind: DamageKind::Rot, cause, key: None });
+        }
     }
 }
 
@@ -275,6 +287,9 @@ impl<'a> Walk<'a> {
             self.open = Some((cause, self.rblock, claimed));
         }
         self.rblock += 1;
+        if cause != DamageCause::Gap && is_planted(Bug::StopAtBadRecord) {
+            self.rblock = self.rblocks;
+        }
         if self.budget == 0 && self.rblock < self.rblocks {
             self.close_open();
             self.open = Some((DamageCause::GaveUp, self.rblock, RECORD_RBLOCKS_MAX));

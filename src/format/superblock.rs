@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::census::{CENSUS_BYTES, Census};
 use super::commit::SEQUENCE_BITS;
 use super::key::StoreId;
 use crate::unit::{
@@ -58,7 +59,7 @@ struct CopyBytes {
     created_at: U64,
     whole_from: U64,
     attached_at: U64,
-    reserved: [u8; SUPERBLOCK_BYTES - 112],
+    census: [u8; CENSUS_BYTES],
     checksum: U64,
 }
 
@@ -79,6 +80,7 @@ const _: () = assert!(offset_of!(CopyBytes, sequence_limit) == 72);
 const _: () = assert!(offset_of!(CopyBytes, created_at) == 80);
 const _: () = assert!(offset_of!(CopyBytes, whole_from) == 88);
 const _: () = assert!(offset_of!(CopyBytes, attached_at) == 96);
+const _: () = assert!(offset_of!(CopyBytes, census) == 104);
 const _: () = assert!(CHECKED_BYTES == SUPERBLOCK_BYTES - 8, "S2");
 
 /// What a shadow says about itself.
@@ -204,8 +206,13 @@ pub enum Found {
 }
 
 impl Superblock {
-    /// One copy, ready to be written.
+    /// One copy, ready to be written, without a census.
     pub fn encode(&self) -> Box<[u8; SUPERBLOCK_BYTES]> {
+        self.encode_with(None)
+    }
+
+    /// One copy, ready to be written.
+    pub fn encode_with(&self, census: Option<&Census>) -> Box<[u8; SUPERBLOCK_BYTES]> {
         let mut bytes = Box::new([0; SUPERBLOCK_BYTES]);
         let mut copy = CopyBytes::new_zeroed();
         copy.magic = MAGIC;
@@ -224,9 +231,19 @@ impl Superblock {
         copy.created_at = U64::new(self.created_at);
         copy.whole_from = U64::new(self.whole_from.0);
         copy.attached_at = U64::new(self.attached_at);
+        if let Some(census) = census {
+            copy.census = census.encode();
+        }
         copy.checksum = U64::new(copy.digest());
         bytes.copy_from_slice(copy.as_bytes());
         bytes
+    }
+
+    /// The census in `bytes`, a copy that decodes as this superblock.
+    pub fn census(&self, bytes: &[u8]) -> Option<Census> {
+        let bytes = bytes.get(..SUPERBLOCK_BYTES)?;
+        let copy = CopyBytes::ref_from_bytes(bytes).ok()?;
+        Census::decode(&copy.census, self.geometry.wblocks_per_stripe)
     }
 
     /// The superblock in one copy, given as the 4096 bytes where the copy lies.
@@ -271,7 +288,8 @@ impl Superblock {
     /// True if every flush of the wblock with this sequence was durable: no run has crashed since
     /// it was opened. What does not verify in it is rot then, and never a torn write.
     pub fn is_whole(&self, sequence: Sequence) -> bool {
-        self.clean && sequence >= self.whole_from
+        // One above the limit is of a run that this superblock knows nothing of.
+        self.clean && (self.whole_from..self.sequence_limit).contains(&sequence)
     }
 
     /// The other speaks of the same stripe of the same store.
@@ -296,8 +314,8 @@ impl CopyBytes {
     }
 
     /// S1. The name of the first field whose value no store has. The checksum has verified, so
-    /// only a bug or malice gets here; the bytes behind `attached_at` are not looked at, so that a
-    /// later version of ours may use them for what an older one need not know.
+    /// only a bug or malice gets here. The bytes behind `attached_at` are not looked at: a census is
+    /// believed as far as it goes, and an engine without one left them alone.
     fn check_fields(&self) -> Result<(), &'static str> {
         let Geometry { wblock_bytes, stripes, wblocks_per_stripe } = self.geometry();
         let sizes = WBLOCK_BYTES_MIN..=WBLOCK_BYTES_MAX;
@@ -379,7 +397,7 @@ fn is_torn_creation(bytes: &[u8], generation: u64) -> bool {
     let is_ours = copy.magic == MAGIC && copy.format_version.get() == FORMAT_VERSION;
     let is_tail_alone = bytes.iter().take(CHECKED_BYTES).all(|byte| *byte == 0);
     let is_first = is_ours && copy.generation.get() == generation;
-    is_tail_alone || (is_first && copy.reserved.iter().all(|byte| *byte == 0))
+    is_tail_alone || (is_first && copy.census.iter().all(|byte| *byte == 0))
 }
 
 fn choose_whole(a: Superblock, b: Superblock) -> Found {

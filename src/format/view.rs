@@ -13,6 +13,7 @@ use super::commit::CommitWord;
 use super::key::{Seed, StoreKey};
 use super::precedence::Rank;
 use super::record::{Flags, HEAD_CHECKED_FROM, HeadBytes, OPTIONAL_BYTES, WORD_BYTES};
+use crate::planted::{Bug, is_planted};
 use crate::unit::{Location, RBLOCK_BYTES, Version};
 
 /// What the checksums say of a record.
@@ -197,7 +198,8 @@ impl<'a> RecordView<'a> {
         if head_seed.check(self.head_checked()) != self.head_check {
             return Verdict::Bad;
         }
-        if seed.check(self.value) != self.value_check || !self.is_pad_zero() {
+        let is_value_good = seed.check(self.value) == self.value_check && self.is_pad_zero();
+        if !is_value_good && !is_planted(Bug::TrustValue) {
             return Verdict::BadValue;
         }
         if self.flags.is_supported() { Verdict::Good } else { Verdict::Unsupported }
@@ -207,7 +209,9 @@ impl<'a> RecordView<'a> {
     pub(super) fn head_checked(&self) -> &'a [u8] {
         let end = self.flags.header_bytes() + self.key.len();
         // V1: it is there.
-        self.body.get(HEAD_CHECKED_FROM..end - WORD_BYTES).unwrap_or_default()
+        let is_key_alone = is_planted(Bug::ChecksumWithoutHead);
+        let from = if is_key_alone { end - self.key.len() - WORD_BYTES } else { HEAD_CHECKED_FROM };
+        self.body.get(from..end - WORD_BYTES).unwrap_or_default()
     }
 
     fn is_pad_zero(&self) -> bool {

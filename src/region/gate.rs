@@ -4,6 +4,7 @@
 //! ```text
 //! emptied --[nothing live]--> barrier --[durable]--> striking --[struck out]--> leaving
 //! emptied --[nothing live, no shadow]--> leaving --[pins gone]--> free
+//! damaged at cold start --[struck out]--> leaving
 //! ```
 //!
 //! Invariants
@@ -27,6 +28,7 @@
 
 use super::stripe::Stripes;
 use super::wblock::State;
+use crate::planted::{Bug, is_planted};
 use crate::sync::epoch::{self, Passage};
 use crate::unit::WblockId;
 use std::collections::VecDeque;
@@ -79,6 +81,12 @@ impl Gate {
         stripes.wblock(wblock).enter(State::Quarantined);
         let stage = Stage::Emptied(has_left.then(Passage::begin));
         self.inside.push_back(Inside { wblock, has_left, stage });
+    }
+
+    /// Takes in `wblock`, which cold start found damaged and has asked to be struck out: nothing
+    /// of it was ever in the index.
+    pub fn enter_damaged(&mut self, wblock: WblockId) {
+        self.inside.push_back(Inside { wblock, has_left: false, stage: Stage::Striking });
     }
 
     /// Wblocks inside.
@@ -148,7 +156,7 @@ impl Gate {
         let mut is_asked = false;
         for inside in &mut self.inside {
             if let Stage::Barrier(ticket) = inside.stage {
-                if barriers.is_durable(ticket) {
+                if barriers.is_durable(ticket) || is_planted(Bug::FreeBeforeBarrier) {
                     inside.stage = Stage::Striking;
                     through.push(inside.wblock);
                 } else {
@@ -170,7 +178,10 @@ impl Gate {
     fn let_out(&mut self, stripes: &Stripes) -> u64 {
         let before = self.inside.len();
         self.inside.retain(|inside| {
-            let stays = !matches!(&inside.stage, Stage::Leaving(passage) if passage.is_over());
+            let is_hasty =
+                is_planted(Bug::ReuseBeforeEpoch) && matches!(inside.stage, Stage::Leaving(_));
+            let is_out = matches!(&inside.stage, Stage::Leaving(passage) if passage.is_over());
+            let stays = !(is_out || is_hasty);
             if !stays {
                 stripes.release(inside.wblock);
             }

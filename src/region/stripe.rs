@@ -275,6 +275,18 @@ impl Stripes {
         Sequence(self.next_sequence.load(Relaxed))
     }
 
+    /// A sequence for a life that nothing is written in.
+    pub fn take_sequence(&self) -> Sequence {
+        // ORDERING: Relaxed. Uniqueness is all that is asked of a sequence.
+        Sequence(self.next_sequence.fetch_add(1, Relaxed))
+    }
+
+    /// Hands out no sequence below `next` any more. Only cold start calls this.
+    pub fn raise_sequence(&self, next: Sequence) {
+        // ORDERING: Relaxed, as above.
+        self.next_sequence.fetch_max(next.0, Relaxed);
+    }
+
     /// True if an open word names `wblock`: it is open, or full and not replaced yet.
     pub fn is_named(&self, wblock: WblockId) -> bool {
         (0..self.lanes()).any(|lane| self.newest(lane) == Some(wblock))

@@ -7,7 +7,11 @@
 //! Used --[nothing live]--> Quarantined --[struck out, pins gone]--> Free
 //! ```
 //! In a memory-only store `Sealed` is passed through: nothing is to be flushed. `Damaged` is where
-//! cold start leaves a wblock of which it could not read the header: out of use.
+//! cold start leaves a wblock of which it could not read the header: out of use until the flusher
+//! has struck it out.
+//! ```text
+//! Damaged --[struck out]--> Struck --[pins gone]--> Free
+//! ```
 //!
 //! Who moves a wblock on
 //! - Free to Open: who takes it off the free queue. Open to Sealed: who replaces it in the open
@@ -25,6 +29,7 @@
 //!   lowers it, and it is raised only by who has walked the wblock to its end, which takes that
 //!   every record in it is committed: the walk has met them all.
 
+use crate::format::CensusTag;
 use crate::sync::{Acquire, AtomicU8, AtomicU32, AtomicU64, Relaxed, Release};
 use crate::unit::{Sequence, WblockId};
 
@@ -49,7 +54,7 @@ pub enum State {
     Quarantined = 6,
     /// Quarantined, and on the shadow its header is struck out: only pins can hold it.
     Struck = 7,
-    /// Out of use for this run: its header could not be read at cold start.
+    /// Its header could not be read at cold start, and is not struck out yet.
     Damaged = 8,
 }
 
@@ -79,6 +84,7 @@ pub struct Wblock {
     filling: AtomicU8,
     soonest_expiry: AtomicU64,
     pins: AtomicU32,
+    census: AtomicU32,
 }
 
 /// `previous` of the first wblock that a stripe opens.
@@ -97,6 +103,7 @@ impl Wblock {
             filling: AtomicU8::new(Filling::Puts as u8),
             soonest_expiry: AtomicU64::new(u64::MAX),
             pins: AtomicU32::new(0),
+            census: AtomicU32::new(CensusTag::NONE.raw()),
         }
     }
 
@@ -247,6 +254,18 @@ impl Wblock {
     pub fn raise_expiry(&self, bound: u64) {
         // ORDERING: Relaxed, as above.
         self.soonest_expiry.store(bound, Relaxed);
+    }
+
+    /// How it stands on the shadow, as far as it was written. Cold start and the flusher set it.
+    pub fn set_census(&self, tag: CensusTag) {
+        // ORDERING: Relaxed. Cold start is over before the flusher's thread begins.
+        self.census.store(tag.raw(), Relaxed);
+    }
+
+    /// How it stands on the shadow. For who drives the flusher.
+    pub fn census(&self) -> CensusTag {
+        // ORDERING: Relaxed, as above.
+        CensusTag::from_raw(self.census.load(Relaxed))
     }
 
     /// Rblocks superseded or padded in this life.

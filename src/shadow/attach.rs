@@ -297,7 +297,8 @@ impl ShadowSet {
                 None => (2, CopyName::B),
             };
             let superblock = Superblock { generation, stripe, ..first };
-            Standing { superblock, copy, is_repaired: false }
+            // No census before the next orderly close.
+            Standing { superblock, census: None, copy, is_repaired: false }
         };
         let mut set = Self::existing(members, (0..).zip(targets).map(standing).collect());
         set.rewrite(|_| {})?;

@@ -41,12 +41,15 @@
 
 use super::io::Transfers;
 use super::io::{BlockIo, Buffer, Direction, FileIndex, IoCounters, Transfer, TransferError};
+use super::jobs::{Job, LaneProgress, Target, Then};
 use super::requests::Requests;
 use super::tickets::Tickets;
+use crate::format::CensusTag;
+use crate::planted::{Bug, is_planted};
 use crate::region::{Cut, State, Stripes};
 use crate::sync::{Arc, AtomicU64, Relaxed};
 use crate::unit::{RBLOCK_BYTES, SECTOR_BYTES, SECTOR_RBLOCKS, WblockId};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Writes in flight. Two to four keep a drive busy; more only make a barrier wait longer.
 const IN_FLIGHT: usize = 4;
@@ -92,47 +95,6 @@ pub struct Flusher {
     completed: u64,
     /// Per lane: the oldest wblock not wholly durable (high half), and its durable rblocks.
     durable: Arc<[AtomicU64]>,
-}
-
-/// Where the flusher stands in one lane.
-#[derive(Debug, Default)]
-struct LaneProgress {
-    /// Wblocks not finished yet, the oldest first. The newest of the lane is the last one.
-    backlog: VecDeque<WblockId>,
-    /// Newest wblock ever seen: `previous` links are followed back to it (S5).
-    newest: Option<WblockId>,
-    /// Of the oldest of the backlog.
-    flushed_rblock: u32,
-    flushes: u16,
-    target: Target,
-}
-
-/// What the flush in progress of a lane's oldest wblock is to reach.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Target {
-    #[default]
-    None,
-    Until(u32),
-    End,
-}
-
-/// One write, and what its wblock is once it is durable.
-#[derive(Clone, Copy, Debug)]
-struct Job {
-    wblock: WblockId,
-    from_rblock: u32,
-    until_rblock: u32,
-    then: Then,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    /// What it was: there is more to come.
-    Open,
-    /// Used: this was the last of it.
-    Used,
-    /// Struck: nothing of it counts any more.
-    Struck,
 }
 
 impl Flusher {
@@ -184,12 +146,17 @@ impl Flusher {
     pub fn poll(&mut self, due: bool, ticket: u64) -> Result<Round, TransferError> {
         self.heal()?;
         let is_barrier = ticket > self.completed;
+        if is_barrier && is_planted(Bug::AckBeforeCompletion) {
+            self.completed = ticket;
+            self.tickets.complete(ticket);
+            return Ok(Round::Worked);
+        }
         let mut is_waiting = false;
         for lane in 0..self.stripes.lanes() {
             self.look_back(lane);
             let cut = due || is_barrier;
             while let Some(job) = self.next_job(lane, cut, &mut is_waiting) {
-                self.taken.push(job);
+                self.take(job);
                 // F3: one flush of a wblock a round, and a cut wblock is the lane's newest.
                 if job.then != Then::Used {
                     break;
@@ -202,9 +169,10 @@ impl Flusher {
         let has = |then| self.unsynced.values().any(|job| job.then == then);
         // Where puts wait for wblocks to be durable, or would soon, a sync is not put off.
         let finished = (self.sync_finished || self.stripes.is_backlogged()) && has(Then::Used);
+        let is_acked_early = is_barrier && is_planted(Bug::AckBeforeSync);
         let sync = is_barrier || has(Then::Struck) || (!self.lazy_sync && due) || finished;
         let has_synced = sync && !self.unsynced.is_empty();
-        if sync {
+        if sync && !is_acked_early {
             self.sync()?;
         }
         if has_synced || is_barrier {
@@ -323,10 +291,29 @@ impl Flusher {
     /// Takes the headers that are to be struck out (F5).
     fn take_strikes(&mut self) {
         for wblock in self.requests.take_strikes() {
+            if is_planted(Bug::FreeWithoutStrike) {
+                self.stripes.wblock(wblock).enter(State::Struck);
+                self.stripes.call_reclaimers();
+                continue;
+            }
             self.stripes.write_struck_header(wblock);
             let until_rblock = SECTOR_BYTES / RBLOCK_BYTES;
-            self.taken.push(Job { wblock, from_rblock: 0, until_rblock, then: Then::Struck });
+            self.take(Job { wblock, from_rblock: 0, until_rblock, then: Then::Struck });
         }
+    }
+
+    /// Takes `job`, and notes how its wblock stands after it, for the census of an orderly close,
+    /// before which all that was taken is durable.
+    fn take(&mut self, job: Job) {
+        let wblock = self.stripes.wblock(job.wblock);
+        let written = |until| CensusTag::new(wblock.sequence(), until);
+        wblock.set_census(match job.then {
+            Then::Open => written(job.until_rblock),
+            // It ends with a padding that reaches to the end.
+            Then::Used => written(self.stripes.geometry().wblock_rblocks()),
+            Then::Struck => CensusTag::NONE,
+        });
+        self.taken.push(job);
     }
 
     /// Writes what was taken.
@@ -377,6 +364,9 @@ impl Flusher {
 
     /// Syncs every file that was written to; what was written to it is durable from now on.
     fn sync(&mut self) -> Result<(), TransferError> {
+        if is_planted(Bug::SkipSync) {
+            return Ok(());
+        }
         let files: BTreeSet<FileIndex> =
             self.unsynced.keys().map(|wblock| self.file(*wblock)).collect();
         let synced = self.transfers.sync(&mut *self.io, &mut files.into_iter(), &self.counters);
@@ -479,7 +469,7 @@ fn complete(stripes: &Stripes, wblock: WblockId, from: u32, until: u32) -> Optio
     let mut at = from;
     for _ in 0..WALKS_MAX {
         let walk = stripes.walk(wblock, at, until);
-        if walk.complete >= until {
+        if walk.complete >= until || is_planted(Bug::SealWithoutCompletion) {
             // Nothing new was walked: a wblock that was full to the byte at its last cut.
             return Some(walk.data_end.max(from).min(until));
         }

@@ -5,6 +5,7 @@
 //! | `io`      | operations on files: `io_uring`, pwrite, or a simulated disk    |
 //! | `tickets` | barriers and who waits for them                                 |
 //! | `flusher` | a pump that takes committed records to the shadow               |
+//! | `jobs`    | what the flusher keeps of each lane, and of each write           |
 //! | `requests` | what reclaim asks for: barriers, headers struck out, a clock floor |
 //! | `pump`    | drives it, tries again what failed, keeps the superblocks       |
 //! | `attach`  | moves a running store to another shadow                         |
@@ -20,6 +21,8 @@ mod files;
 mod flusher;
 #[cfg(not(loom))]
 pub mod io;
+#[cfg(not(loom))]
+mod jobs;
 #[cfg(not(loom))]
 mod pump;
 mod requests;

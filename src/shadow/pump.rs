@@ -24,8 +24,11 @@ use super::service::{Busy, Failure, Shared};
 use super::set::ShadowSet;
 use crate::config::Settings;
 use crate::error::{Error, Result};
-use crate::region::NowUs;
+use crate::format::Census;
+use crate::planted::{Bug, is_planted};
+use crate::region::{NowUs, Stripes};
 use crate::sync::{Arc, thread};
+use crate::unit::Sequence;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -188,7 +191,9 @@ impl Pump {
             self.shared.stripes.set_sequence_limit(limit);
         }
         if let Some(floor_us) = self.work.requests.wanted_floor() {
-            self.work.set.raise_floor(floor_us)?;
+            if !is_planted(Bug::FloorBeforeSuperblock) {
+                self.work.set.raise_floor(floor_us)?;
+            }
             self.work.requests.set_floor(floor_us);
         }
         Ok(())
@@ -263,12 +268,15 @@ impl Pump {
     }
 
     /// After the last round: syncs what a writer that was late has left, and marks the superblocks
-    /// clean.
+    /// clean, with a census of what is durable now.
     pub fn close(mut self) {
         let now_us = (self.work.now_us)();
         let members = Arc::clone(self.work.set.members());
         let synced = self.work.flusher.sync_rest().map_err(|error| of_transfer(error, &*members));
-        let closed = synced.and_then(|()| self.work.set.mark_clean(now_us).map_err(into_failure));
+        let closed = synced.and_then(|()| {
+            let censuses = censuses(&self.shared.stripes, self.work.set.first_sequence());
+            self.work.set.mark_clean(now_us, censuses).map_err(into_failure)
+        });
         if let Err(failure) = closed {
             self.shared.fail(failure);
         }
@@ -284,6 +292,13 @@ impl Drop for Pump {
             self.shared.fail(Failure { path: PathBuf::new(), source });
         }
     }
+}
+
+/// How every wblock stands on the shadow, by stripe; later runs start at `next`.
+fn censuses(stripes: &Stripes, next: Sequence) -> Vec<Census> {
+    let wblocks: Vec<_> = stripes.wblocks().map(|(_, entry)| entry.census()).collect();
+    let per_stripe = stripes.geometry().wblocks_per_stripe as usize;
+    wblocks.chunks(per_stripe).map(|tags| Census::new(next, tags.iter().copied())).collect()
 }
 
 fn of_transfer(error: TransferError, members: &dyn Members) -> Failure {

@@ -3,12 +3,14 @@
 //! None of it waits: a request is noted, the doorbell rung, and the answer read off later.
 //!
 //! Invariants
-//! - Q1  A header is struck out only at the request of who owns the quarantined wblock, and the
-//!   wblock is `Struck` only when that is durable.
+//! - Q1  A header is struck out only at the request of who owns the quarantined wblock, or where
+//!   cold start could not use it; and the wblock is `Struck` only when that is durable.
 //! - Q2  `floor_us` is never above what every superblock says durably.
 #![forbid(unsafe_code)]
 
 use super::tickets::Tickets;
+#[cfg(not(loom))]
+use crate::region::State;
 use crate::region::{Barriers, Stripes};
 #[cfg(not(loom))]
 use crate::sync::Release;
@@ -35,6 +37,15 @@ impl Requests {
             wanted_floor_us: AtomicU64::new(floor_us),
             floor_us: AtomicU64::new(floor_us),
         }
+    }
+
+    /// Before the first round: asks for every wblock that cold start could not use to be struck
+    /// out.
+    #[cfg(not(loom))]
+    pub fn strike_damaged(&self) {
+        let is_damaged = |wblock: &WblockId| self.stripes.wblock(*wblock).state() == State::Damaged;
+        let wblocks = self.stripes.wblocks().map(|(wblock, _)| wblock).filter(is_damaged);
+        lock(&self.strikes).extend(wblocks);
     }
 
     /// The headers that are to be struck out. Only the flusher calls this.

@@ -20,9 +20,10 @@ use super::io::{FileIndex, Members, ShadowFile, ShadowFiles};
 use crate::config::Shadow;
 use crate::error::{Error, Result};
 use crate::format::{
-    CopyName, Found, SUPERBLOCK_AREA_BYTES, SUPERBLOCK_BYTES, SUPERBLOCK_COPY_B_OFFSET, StoreId,
-    Superblock, choose,
+    Census, CopyName, Found, SUPERBLOCK_AREA_BYTES, SUPERBLOCK_BYTES, SUPERBLOCK_COPY_B_OFFSET,
+    StoreId, Superblock, choose,
 };
+use crate::planted::{Bug, is_planted};
 use crate::sync::Arc;
 use crate::unit::{Geometry, Sequence};
 use std::collections::hash_map::RandomState;
@@ -42,10 +43,12 @@ pub enum Survey {
 }
 
 /// The superblock in force of one member.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Standing {
     /// What it says.
     pub superblock: Superblock,
+    /// How its wblocks stood when it was last closed in order.
+    pub census: Option<Census>,
     pub(super) copy: CopyName,
     /// The other copy was damaged: the next rewrite repairs it.
     pub is_repaired: bool,
@@ -105,6 +108,9 @@ impl ShadowSet {
 
     /// The first sequence of this run (G4).
     pub fn first_sequence(&self) -> Sequence {
+        if is_planted(Bug::ReuseSequences) {
+            return Sequence(1);
+        }
         let limit = |standing: &Standing| standing.superblock.sequence_limit;
         self.standings.iter().map(limit).max().unwrap_or(Sequence(1))
     }
@@ -112,6 +118,20 @@ impl ShadowSet {
     /// No clock may start below: microseconds since 1970.
     pub fn clock_floor(&self) -> u64 {
         self.standings.iter().map(|standing| standing.superblock.clock_floor).max().unwrap_or(0)
+    }
+
+    /// How the wblocks of `file` stood at the last orderly close.
+    pub fn census(&self, file: FileIndex) -> Option<&Census> {
+        self.standings.get(file.index())?.census.as_ref()
+    }
+
+    /// A header has a sequence above the limit: a superblock was lost after it was acknowledged.
+    /// This run starts above that one, and is not taken to follow an orderly end.
+    pub fn outgrow(&mut self, next: Sequence) {
+        for Standing { superblock, .. } in &mut self.standings {
+            superblock.clean = false;
+            superblock.sequence_limit = superblock.sequence_limit.max(next);
+        }
     }
 
     /// Takes a set whose survey was `Existing`.
@@ -143,6 +163,7 @@ impl ShadowSet {
         };
         let standing = |stripe| Standing {
             superblock: Superblock { stripe, generation: 0, ..first },
+            census: None,
             copy: CopyName::B,
             is_repaired: false,
         };
@@ -166,7 +187,7 @@ impl ShadowSet {
             if !was_clean {
                 superblock.whole_from = first;
             }
-            superblock.clean = false;
+            superblock.clean = is_planted(Bug::StayClean);
             superblock.clock_floor = clock_floor.max(superblock.clock_floor);
             superblock.sequence_limit = limit;
         })?;
@@ -201,12 +222,15 @@ impl ShadowSet {
         })
     }
 
-    /// After the last write of a run.
+    /// After the last write of a run, with the census of each member.
     ///
     /// # Errors
     ///
     /// The system's, as [`Error::Io`].
-    pub fn mark_clean(&mut self, clock_floor: u64) -> Result<()> {
+    pub fn mark_clean(&mut self, clock_floor: u64, censuses: Vec<Census>) -> Result<()> {
+        for (standing, census) in self.standings.iter_mut().zip(censuses) {
+            standing.census = Some(census);
+        }
         self.rewrite(|superblock| {
             superblock.clean = true;
             superblock.clock_floor = clock_floor.max(superblock.clock_floor);
@@ -224,13 +248,14 @@ impl ShadowSet {
                 CopyName::B => (CopyName::A, 0),
             };
             self.members
-                .write_at(file, offset, superblock.encode().as_slice())
+                .write_at(file, offset, superblock.encode_with(standing.census.as_ref()).as_slice())
                 .and_then(|()| self.members.sync(file))
                 .map_err(|source| {
                     let path = self.members.path(file).to_owned();
                     Error::Io { op: "write the superblock of", path, source }
                 })?;
-            *standing = Standing { superblock, copy, is_repaired: false };
+            (standing.superblock, standing.copy) = (superblock, copy);
+            standing.is_repaired = false;
         }
         Ok(())
     }
@@ -334,7 +359,9 @@ pub(super) fn read_superblock(members: &dyn Members, file: FileIndex) -> Result<
     let [a, b] = &copies;
     match choose(a, b) {
         Found::Superblock { superblock, copy, damaged } => {
-            Ok(Some(Standing { superblock, copy, is_repaired: damaged.is_some() }))
+            let bytes = if copy == CopyName::A { a } else { b };
+            let census = superblock.census(bytes);
+            Ok(Some(Standing { superblock, census, copy, is_repaired: damaged.is_some() }))
         }
         Found::AllZero if bytes == 0 || bytes >= SUPERBLOCK_AREA_BYTES => Ok(None),
         Found::AllZero => {

@@ -20,6 +20,7 @@ mod get;
 mod lifecycle;
 mod open;
 mod options;
+mod plan;
 mod put;
 mod reattach;
 mod reconfigure;

@@ -1,6 +1,7 @@
 //! Opening: plan, find, map, load, start. What fails leaves everything as it was.
 #![forbid(unsafe_code)]
 
+use super::plan::{adopt, first_plan};
 use super::{Inner, IoSide, Limits, Status, Store};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, OnDamage, Plan, Settings, Shadow};
@@ -12,16 +13,16 @@ use crate::shadow::io::{
     FileIndex, IoCounters, Members, OpenedIo, Prefer, ShadowFile, ShadowFiles,
 };
 use crate::shadow::{
-    self, Created, Flusher, Layout, Pump, Requests, Service, ShadowSet, Standing, Survey, Tickets,
+    self, Created, Flusher, Layout, Pump, Requests, Service, ShadowSet, Survey, Tickets,
 };
 use crate::sync::{Arc, AtomicU64, Mutex, Relaxed, core, fork, lock, memory};
-use crate::unit::{Geometry, Sequence, WBLOCK_BYTES_MIN};
+use crate::unit::{Geometry, Sequence};
 use crate::upkeep::{
     Common, Keyspace, LoadError, LoadReport, Pressure, ReclaimCounters, ReclaimService, Room,
     Source, Upkeep, load,
 };
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Cores from which on the engine's own threads are pinned.
 const CORES_TO_PIN_MIN: usize = 4;
@@ -64,9 +65,9 @@ impl Store {
         let cores = core::allowed();
         // Before any file is touched: what is wrong by itself.
         let (plan, unless_existing) = first_plan(&config, cores.len())?;
-        let opening =
-            Opening { config, plan, cores, clock: None, prefer: Prefer::Ring, reclaims: true };
-        opening.run(unless_existing)
+        let prefer = Prefer::Ring;
+        Opening { config, plan, cores, clock: None, prefer, reclaims: true, keeps_up: true }
+            .run(unless_existing)
     }
 
     /// Opens a store as a test wants it.
@@ -75,65 +76,10 @@ impl Store {
         let cores = core::allowed();
         let (plan, unless_existing) = first_plan(&config, cores.len())?;
         let clock = harness.clock.clone();
-        Opening { config, plan, cores, clock, prefer: harness.prefer, reclaims: harness.reclaims }
+        let (prefer, reclaims) = (harness.prefer, harness.reclaims);
+        Opening { config, plan, cores, clock, prefer, reclaims, keeps_up: true }
             .run(unless_existing)
     }
-}
-
-/// The plan for looking at the shadow. With an error: the configuration cannot be used as it
-/// stands, but leaves to the shadow what may make it usable, should the shadow exist.
-fn first_plan(config: &Config, cores: usize) -> Result<(Plan, Option<Error>)> {
-    let error = match config.validate(cores) {
-        Ok(plan) => return Ok((plan, None)),
-        Err(error) => error,
-    };
-    let has_shadow = config.shadow_dir.is_some() || config.shadow_devices.is_some();
-    if !has_shadow || (config.stripes.is_some() && config.wblock_size.is_some()) {
-        return Err(error);
-    }
-    let bare = Config {
-        shadow_dir: config.shadow_dir.clone(),
-        shadow_devices: config.shadow_devices.clone(),
-        direct_files: config.direct_files,
-        wblock_size: Some(WBLOCK_BYTES_MIN.into()),
-        ..Config::new()
-    };
-    match bare.validate(cores) {
-        Ok(plan) => Ok((plan, Some(error))),
-        Err(_also) => Err(error),
-    }
-}
-
-/// Fills in what the shadow knows better than a default, and refuses what contradicts it.
-pub(super) fn adopt(mut config: Config, shadow: &Shadow, standings: &[Standing]) -> Result<Config> {
-    let Some(first) = standings.first() else { return Ok(config) };
-    let geometry = first.superblock.geometry;
-    let path = match shadow {
-        Shadow::Dir(dir) => dir.clone(),
-        Shadow::Devices(paths) => paths.first().cloned().unwrap_or_default(),
-        Shadow::None => PathBuf::new(),
-    };
-    let mismatch = |what, expected: u64, found: u64| {
-        let (expected, found) = (expected.to_string(), found.to_string());
-        Err(Error::ShadowMismatch { path: path.clone(), what, expected, found })
-    };
-    let stripes = u64::from(geometry.stripes);
-    let wblock_bytes = u64::from(geometry.wblock_bytes);
-    if let Some(asked) = config.stripes.filter(|asked| *asked as u64 != stripes) {
-        return mismatch("stripes", asked as u64, stripes);
-    }
-    if let Some(asked) = config.wblock_size.filter(|asked| *asked != wblock_bytes) {
-        return mismatch("wblock_size", asked, wblock_bytes);
-    }
-    let bytes = geometry.region_bytes();
-    let rounded = |asked: u64| asked.div_ceil(stripes * wblock_bytes) * stripes * wblock_bytes;
-    if let Some(asked) = config.data_size.filter(|asked| rounded(*asked) != bytes) {
-        return mismatch("data_size", asked, bytes);
-    }
-    config.stripes = usize::try_from(stripes).ok();
-    config.wblock_size = Some(wblock_bytes);
-    config.data_size = Some(bytes);
-    Ok(config)
 }
 
 /// An open under way.
@@ -147,6 +93,8 @@ pub(crate) struct Opening {
     pub(crate) prefer: Prefer,
     /// Reclaimers get threads.
     pub(crate) reclaims: bool,
+    /// So does what looks after the clock and the pins.
+    pub(crate) keeps_up: bool,
 }
 
 /// The shadow of a store that is about to start.
@@ -223,23 +171,24 @@ impl Opening {
         let opened = members.io(Some(ready.stripes.region().range()), self.prefer);
         let OpenedIo { mut io, ring_refused } = opened;
         let counters = Arc::new(IoCounters::default());
-        let mut report = self.load(&ready.keyspace, &mut *io, &counters, &set)?;
+        let report = self.load(&ready.keyspace, &mut *io, &counters, &set)?;
         // What a run without a clean end wrote down of its time: what expired before is dead.
         clock.not_below(report.clock_floor);
-        report.was_clean = set.was_clean();
-        report.truncated_shadows = set.truncated()?;
-        report.rejected.superblock_copies = set.damaged_copies();
         if self.plan.on_damage == OnDamage::Refuse && report.damaged() > 0 {
             let path = members.path(FileIndex(0)).to_owned();
             return Err(Error::Damaged { path, damaged: report.damaged() });
         }
         // From here on the shadow is written to (G1 of `shadow::set`).
+        if report.rejected.stale_superblocks > 0 {
+            set.outgrow(report.next_sequence);
+        }
         let limit = set.mark_open(clock.precise_us())?;
         ready.stripes.set_sequence_limit(limit);
         let tickets = Arc::new(Tickets::new());
         let floor_us = set.clock_floor();
         let requests =
             Arc::new(Requests::new(Arc::clone(&ready.stripes), Arc::clone(&tickets), floor_us));
+        requests.strike_damaged();
         let layout = Layout {
             flush_bytes: self.plan.flush_bytes,
             first_wblock_bytes: SUPERBLOCK_AREA_BYTES,
@@ -353,9 +302,10 @@ impl Opening {
             first_wblock_bytes: SUPERBLOCK_AREA_BYTES,
             walkers: self.cores.len(),
             is_whole: &|sequence| set.is_whole(sequence),
+            census: &|file| set.census(file),
             on_progress: self.plan.on_progress.clone(),
         };
-        load(keyspace, &mut source).map_err(|error| match error {
+        let mut report = load(keyspace, &mut source).map_err(|error| match error {
             LoadError::Read(error) => {
                 let path = members.path(error.file).to_owned();
                 Error::Io { op: "read", path, source: error.source }
@@ -365,7 +315,12 @@ impl Opening {
                 let path = members.path(FileIndex(0)).to_owned();
                 Error::Io { op: "start a thread for", path, source }
             }
-        })
+        })?;
+        report.was_clean = set.was_clean();
+        report.truncated_shadows = set.truncated()?;
+        report.rejected.superblock_copies = set.damaged_copies();
+        report.rejected.stale_superblocks = u64::from(report.next_sequence > set.first_sequence());
+        Ok(report)
     }
 
     /// The core for the engine's own threads: the last one, and for each further reclaimer the one
@@ -435,7 +390,11 @@ impl Opening {
             })?;
         }
         let pressure = Pressure::new(Arc::clone(&ready.stripes), Arc::clone(&ready.settings));
-        let upkeep = Upkeep::start(Arc::clone(&clock), pressure, self.engine_core(0));
+        let upkeep = if self.keeps_up {
+            Upkeep::start(Arc::clone(&clock), pressure, self.engine_core(0))
+        } else {
+            Ok(Upkeep::idle(pressure))
+        };
         let upkeep = upkeep.map_err(|source| Error::Io {
             op: "start a thread for",
             path: Path::new("upkeep").into(),

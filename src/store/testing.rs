@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::Store;
-use super::open::{Opening, adopt};
+use super::open::Opening;
+use super::plan::adopt;
 use crate::clock::Clock;
 use crate::config::{Config, Shadow};
 use crate::error::{Error, Result};
@@ -88,9 +89,18 @@ impl Harness {
     /// Never: a store that was asked for without a thread has a pump.
     pub fn open_pumped(&self, config: Config, members: Arc<dyn Members>) -> Result<(Store, Pump)> {
         let (opening, set) = self.prepare(config, members)?;
-        let (store, pump) = opening.with_shadow(set, None, false)?;
-        #[expect(clippy::expect_used, reason = "asked for without a thread")]
-        Ok((store, pump.expect("a pump")))
+        with_pump(opening, set)
+    }
+
+    /// As [`open_pumped`](Self::open_pumped), and without any other thread: nobody looks after
+    /// the clock and the pins. For tests that open a store some thousand times a second.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::open`].
+    pub fn open_bare(&self, config: Config, members: Arc<dyn Members>) -> Result<(Store, Pump)> {
+        let (opening, set) = self.prepare(config, members)?;
+        with_pump(Opening { keeps_up: false, ..opening }, set)
     }
 
     /// Opens a store on `members` without any thread that writes: the test drives the pump and the
@@ -123,7 +133,7 @@ impl Harness {
         let plan = config.validate(cores.len())?;
         let clock = self.clock.clone();
         let (prefer, reclaims) = (self.prefer, self.reclaims);
-        let opening = Opening { config, plan, cores, clock, prefer, reclaims };
+        let opening = Opening { config, plan, cores, clock, prefer, reclaims, keeps_up: true };
         let set = match survey {
             Survey::Existing(standings) => ShadowSet::existing(members, standings),
             Survey::New => {
@@ -133,4 +143,10 @@ impl Harness {
         };
         Ok((opening, set))
     }
+}
+
+fn with_pump(opening: Opening, set: ShadowSet) -> Result<(Store, Pump)> {
+    let (store, pump) = opening.with_shadow(set, None, false)?;
+    #[expect(clippy::expect_used, reason = "asked for without a thread")]
+    Ok((store, pump.expect("a pump")))
 }

@@ -11,8 +11,10 @@
 //!   reads as absent, and no older copy of it as if it were current.
 //! - L3  Expired records and tombstones compete like any other version, so that the order in which
 //!   wblocks are read does not matter.
-//! - L4  A wblock that was loaded is not appended to; one with a damaged header is kept as it is,
-//!   out of use, and reported.
+//! - L4  A wblock that was loaded is not appended to. One whose header is damaged, missing or stale
+//!   is reported, and out of use until it is struck out, durably, by this run's first flush: what
+//!   was told to be lost stays lost, should the device read it rightly the next time. Its bytes
+//!   behind the header stay until it is used again; `on_damage = refuse` leaves all as it is.
 //! - L5  In memory, what of a loaded wblock is no record that was published becomes padding: who
 //!   later walks its commit words, to empty it, meets every record and nothing else.
 
@@ -20,9 +22,10 @@ use super::keyspace::{Admitted, Keyspace};
 use super::report::LoadReport;
 use crate::config::{OnProgress, Progress};
 use crate::format::{
-    CommitWord, Damage, DamageCause, DamageKind, Flags, HeaderState, WblockHeader, WblockHome,
-    WblockPlace, scan_wblock,
+    Census, CensusTag, CommitWord, Counted, Damage, DamageCause, DamageKind, Flags, HeaderState,
+    WblockHeader, WblockHome, WblockPlace, scan_wblock,
 };
+use crate::planted::{Bug, is_planted};
 use crate::region::{State, Stripes};
 use crate::shadow::io::{
     BlockIo, Buffer, Direction, FileIndex, IoCounters, Transfer, TransferError, Transfers,
@@ -31,7 +34,7 @@ use crate::sync::{Mutex, epoch, lock, thread};
 use crate::unit::{RBLOCK_BYTES, SECTOR_BYTES, Sequence, WBLOCK_HEADER_RBLOCKS, WblockId};
 use std::io;
 use std::num::NonZeroU32;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
 /// Bytes of one read, and reads in flight: 4.1 GB/s here, which more does not raise.
@@ -54,6 +57,8 @@ pub struct Source<'a> {
     pub walkers: usize,
     /// Whether the wblock with a sequence was durable as a whole: nothing in it is torn then.
     pub is_whole: &'a (dyn Fn(Sequence) -> bool + Sync),
+    /// How the wblocks of a member stood at the last orderly close.
+    pub census: &'a (dyn Fn(FileIndex) -> Option<&'a Census> + Sync),
     /// Told after each batch.
     pub on_progress: Option<OnProgress>,
 }
@@ -90,31 +95,12 @@ pub fn load(keyspace: &Keyspace, source: &mut Source<'_>) -> Result<LoadReport, 
     let started = Instant::now();
     let mut report = LoadReport::default();
     read_headers(keyspace.stripes(), source)?;
-    let found = sort_wblocks(keyspace.stripes(), &mut report);
+    let found = sort_wblocks(keyspace.stripes(), source.census, &mut report);
     let is_whole = source.is_whole;
     let shared =
         Shared { keyspace, is_whole, report: Mutex::new(report), is_full: Mutex::new(false) };
     let total = found.len() as u64 * u64::from(keyspace.stripes().geometry().wblock_bytes);
-    // A few batches wait at most: the reader is paced by the walkers.
-    let (sender, receiver) = sync_channel(source.walkers * 2);
-    let receiver = Mutex::new(receiver);
-    let read = thread::scope(|scope| {
-        let mut walkers = 0;
-        for _ in 0..source.walkers.max(1) {
-            match thread::Builder::new().spawn_scoped(scope, || shared.walk_all(&receiver)) {
-                Ok(_) => walkers += 1,
-                // Fewer walkers are slower, no more.
-                Err(_refused) if walkers > 0 => break,
-                Err(refused) => return Err(LoadError::NoThread(refused)),
-            }
-        }
-        read_wblocks(&shared, source, &found, &sender, Clock { started, total })
-            .inspect(|()| {
-                drop(sender);
-            })
-            .map_err(LoadError::Read)
-    });
-    read?;
+    walk_found(&shared, source, &found, Clock { started, total })?;
     if shared.is_full() {
         return Err(LoadError::IndexFull);
     }
@@ -165,10 +151,23 @@ fn read_of(
     }
 }
 
+/// A wblock to be loaded, and where what it holds ends, if that is known.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    wblock: WblockId,
+    header: WblockHeader,
+    end_rblock: Option<u32>,
+}
+
 /// Looks at the headers: frees what is free, returns what is to be loaded.
-fn sort_wblocks(stripes: &Stripes, report: &mut LoadReport) -> Vec<(WblockId, WblockHeader)> {
+fn sort_wblocks<'c>(
+    stripes: &Stripes,
+    census: &dyn Fn(FileIndex) -> Option<&'c Census>,
+    report: &mut LoadReport,
+) -> Vec<Found> {
     let geometry = stripes.geometry();
     let mut found = Vec::new();
+    let mut unusable = Vec::new();
     for (wblock, entry) in stripes.wblocks() {
         let home = WblockHome {
             store_id: stripes.identity().store_id,
@@ -180,56 +179,127 @@ fn sort_wblocks(stripes: &Stripes, report: &mut LoadReport) -> Vec<(WblockId, Wb
         let sector = unsafe {
             stripes.region().bytes(geometry.location(wblock, 0), 0, SECTOR_BYTES as usize)
         };
-        match WblockHeader::decode(sector, &home) {
-            HeaderState::Free => {
-                // A first flush of which the header did not arrive.
-                report.rejected.torn += u64::from(sector.iter().any(|byte| *byte != 0));
-                stripes.release(wblock);
-            }
-            HeaderState::Struck(header) => {
-                // Its records do not count, but no clock may start below the last wblock begun.
-                report.clock_floor = report.clock_floor.max(header.opened_at);
-                stripes.release(wblock);
-            }
-            HeaderState::Valid { header, damaged_copy } => {
-                report.rejected.header_copies += u64::from(damaged_copy);
-                report.clock_floor = report.clock_floor.max(header.opened_at);
-                entry.begin(header.sequence, None, State::Used);
-                found.push((wblock, header));
-            }
-            state @ (HeaderState::Foreign(_) | HeaderState::Damaged) => {
-                let is_foreign = matches!(state, HeaderState::Foreign(_));
-                report.rejected.foreign_wblocks += u64::from(is_foreign);
-                report.rejected.damaged_wblocks += u64::from(!is_foreign);
-                entry.begin(Sequence(0), None, State::Damaged);
-                entry.bury(geometry.wblock_rblocks() - WBLOCK_HEADER_RBLOCKS);
-            }
+        let mut state = WblockHeader::decode(sector, &home);
+        if is_planted(Bug::StopAtBadWblock) && !unusable.is_empty() {
+            state = HeaderState::Free;
         }
+        let place = geometry.place_on_shadow(wblock);
+        let census = census(FileIndex(home.stripe)).filter(|_| !is_planted(Bug::IgnoreCensus));
+        entry.set_census(census.and_then(|census| census.tag(place)).unwrap_or_default());
+        let counted = census.map(|census| census.judge(place, &state));
+        if let HeaderState::Valid { header, .. } | HeaderState::Struck(header) = state {
+            // No clock may start below the last wblock begun, also if its records do not count.
+            report.clock_floor = report.clock_floor.max(header.opened_at);
+            let next = Sequence(header.sequence.0 + 1);
+            report.next_sequence = report.next_sequence.max(next);
+        }
+        let rejected = &mut report.rejected;
+        match (state, counted) {
+            (_, Some(Counted::Missing)) => rejected.missing_wblocks += 1,
+            (_, Some(Counted::Stale)) => rejected.stale_wblocks += 1,
+            (HeaderState::Free, _) => {
+                // A first flush of which the header did not arrive.
+                rejected.torn += u64::from(sector.iter().any(|byte| *byte != 0));
+                entry.set_census(CensusTag::NONE);
+                stripes.release(wblock);
+                continue;
+            }
+            (HeaderState::Struck(_), _) => {
+                entry.set_census(CensusTag::NONE);
+                stripes.release(wblock);
+                continue;
+            }
+            (HeaderState::Valid { header, damaged_copy }, counted) => {
+                rejected.header_copies += u64::from(damaged_copy);
+                entry.begin(header.sequence, None, State::Used);
+                let end_rblock = match counted {
+                    Some(Counted::Fine { end_rblock }) => end_rblock,
+                    _ => None,
+                };
+                found.push(Found { wblock, header, end_rblock });
+                continue;
+            }
+            (HeaderState::Foreign(_), _) => rejected.foreign_wblocks += 1,
+            (HeaderState::Damaged, _) => rejected.damaged_wblocks += 1,
+        }
+        unusable.push(wblock);
     }
+    put_aside(stripes, &unusable, report);
     found
 }
 
-/// Reads the wblocks in batches and hands each batch to the walkers.
-fn read_wblocks(
+/// Leaves `wblocks` out of use until they are struck out (L4), in a life that nothing on the shadow
+/// is of.
+fn put_aside(stripes: &Stripes, wblocks: &[WblockId], report: &LoadReport) {
+    stripes.raise_sequence(report.next_sequence);
+    if wblocks.is_empty() {
+        return;
+    }
+    let sequence = stripes.take_sequence();
+    for wblock in wblocks {
+        let entry = stripes.wblock(*wblock);
+        entry.begin(sequence, None, State::Damaged);
+        entry.bury(stripes.geometry().wblock_rblocks() - WBLOCK_HEADER_RBLOCKS);
+    }
+}
+
+/// Reads what was found and walks it: on threads, unless it is one batch, which they would only
+/// wait for.
+fn walk_found(
     shared: &Shared<'_>,
     source: &mut Source<'_>,
-    found: &[(WblockId, WblockHeader)],
-    sender: &SyncSender<Vec<(WblockId, WblockHeader)>>,
+    found: &[Found],
     clock: Clock,
-) -> Result<(), TransferError> {
+) -> Result<(), LoadError> {
+    let wblock_bytes = shared.keyspace.stripes().geometry().wblock_bytes;
+    let batch = usize::try_from(BATCH_BYTES / u64::from(wblock_bytes)).unwrap_or(1).max(1);
+    if found.len() <= batch {
+        return read_batches(shared, source, found.chunks(batch), clock, |wblocks| {
+            for found in wblocks {
+                shared.walk_one(found);
+            }
+            true
+        });
+    }
+    // A few batches wait at most: the reader is paced by the walkers.
+    let (sender, receiver) = sync_channel(source.walkers * 2);
+    let receiver = Mutex::new(receiver);
+    thread::scope(|scope| {
+        let mut walkers = 0;
+        for _ in 0..source.walkers.max(1) {
+            match thread::Builder::new().spawn_scoped(scope, || shared.walk_all(&receiver)) {
+                Ok(_) => walkers += 1,
+                // Fewer walkers are slower, no more.
+                Err(_refused) if walkers > 0 => break,
+                Err(refused) => return Err(LoadError::NoThread(refused)),
+            }
+        }
+        // The sender goes when this returns: the walkers end.
+        let hand_on = move |wblocks: &[_]| sender.send(wblocks.to_vec()).is_ok();
+        read_batches(shared, source, found.chunks(batch), clock, hand_on)
+    })
+}
+
+/// Reads the wblocks in batches and hands each batch on, until `hand_on` says that nobody takes it.
+fn read_batches(
+    shared: &Shared<'_>,
+    source: &mut Source<'_>,
+    batches: std::slice::Chunks<'_, Found>,
+    clock: Clock,
+    hand_on: impl Fn(&[Found]) -> bool,
+) -> Result<(), LoadError> {
     let stripes = shared.keyspace.stripes();
     let wblock_bytes = stripes.geometry().wblock_bytes;
-    let batch = usize::try_from(BATCH_BYTES / u64::from(wblock_bytes)).unwrap_or(1).max(1);
     let first = source.first_wblock_bytes;
     let mut bytes = 0;
-    for wblocks in found.chunks(batch) {
+    for wblocks in batches {
         let rest = (SECTOR_BYTES, wblock_bytes - SECTOR_BYTES);
-        let mut jobs = wblocks.iter().map(|(wblock, _)| read_of(stripes, first, *wblock, rest));
+        let mut jobs = wblocks.iter().map(|found| read_of(stripes, first, found.wblock, rest));
         let transfers = Transfers::new(READ_BYTES, IN_FLIGHT);
         // What is missing at the end of a short shadow stays zero, and ends the walk there.
         transfers.run(source.io, &mut jobs, source.counters)?;
         bytes += wblocks.len() as u64 * u64::from(wblock_bytes);
-        if sender.send(wblocks.to_vec()).is_err() || shared.is_full() {
+        if !hand_on(wblocks) || shared.is_full() {
             break;
         }
         if let Some(on_progress) = &source.on_progress {
@@ -248,15 +318,15 @@ struct Shared<'a> {
     is_full: Mutex<bool>,
 }
 
-type Batches = Mutex<Receiver<Vec<(WblockId, WblockHeader)>>>;
+type Batches = Mutex<Receiver<Vec<Found>>>;
 
 impl Shared<'_> {
     fn walk_all(&self, batches: &Batches) {
         loop {
             let batch = lock(batches).recv();
             let Ok(batch) = batch else { return };
-            for (wblock, header) in batch {
-                self.walk_one(wblock, &header);
+            for found in &batch {
+                self.walk_one(found);
             }
         }
     }
@@ -265,14 +335,14 @@ impl Shared<'_> {
         *lock(&self.is_full)
     }
 
-    fn walk_one(&self, wblock: WblockId, header: &WblockHeader) {
+    fn walk_one(&self, found: &Found) {
         // Once the index is full the rest is taken and left: the reader must not wait for a place
         // in the queue.
         if self.is_full() {
             return;
         }
         let mut report = LoadReport::default();
-        let walked = self.walk(wblock, header, &mut report);
+        let walked = self.walk(found, &mut report);
         lock(&self.report).add(&report);
         if walked.is_none() {
             *lock(&self.is_full) = true;
@@ -280,7 +350,8 @@ impl Shared<'_> {
     }
 
     /// Publishes the records of one wblock. `None`: the index is full.
-    fn walk(&self, wblock: WblockId, header: &WblockHeader, report: &mut LoadReport) -> Option<()> {
+    fn walk(&self, found: &Found, report: &mut LoadReport) -> Option<()> {
+        let Found { wblock, header, end_rblock } = *found;
         let stripes = self.keyspace.stripes();
         let geometry = stripes.geometry();
         let identity = stripes.identity();
@@ -313,6 +384,13 @@ impl Shared<'_> {
         if (self.is_whole)(header.sequence) {
             scan.judge_as_durable();
         }
+        if let Some(end_rblock) = end_rblock {
+            scan.demand(end_rblock);
+        } else {
+            // Of a run that did not end in order: from now on it is known.
+            let tag = CensusTag::new(header.sequence, scan.end_rblock);
+            stripes.wblock(wblock).set_census(tag);
+        }
         report.wblocks += 1;
         report.bytes += scan.bytes;
         report.read += u64::from(scan.records);
@@ -320,7 +398,8 @@ impl Shared<'_> {
             report.count(damage);
             let was_durable =
                 damage.kind == DamageKind::Rot || damage.cause == DamageCause::Unsupported;
-            if let Some(rblock) = damage.key.filter(|_| was_durable) {
+            let is_lost = was_durable && !is_planted(Bug::FallBackToOlder);
+            if let Some(rblock) = damage.key.filter(|_| is_lost) {
                 let lost = geometry.location(wblock, rblock);
                 let rblocks = stripes.word_of(lost).rblocks().map_or(0, NonZeroU32::get);
                 admitted_rblocks += rblocks;

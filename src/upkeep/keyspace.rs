@@ -17,6 +17,7 @@ use crate::format::{
     precedence,
 };
 use crate::index::{Changed, Forgotten, Hash, Index, IndexFull, Occupied, Place, Records, Vacant};
+use crate::planted::{Bug, is_planted};
 use crate::region::{Reservation, Stripes};
 use crate::sync::epoch::Guard;
 use crate::sync::{Arc, AtomicBool, AtomicI64, CachePadded, Relaxed, prefetch};
@@ -352,7 +353,9 @@ impl Keyspace {
 
     /// Before an entry is removed whose record, of `version`, stays on the shadow for a while.
     pub fn forget(&self, version: Version) {
-        self.forgotten.note(version);
+        if !is_planted(Bug::ForgetTheForgotten) {
+            self.forgotten.note(version);
+        }
     }
 
     /// For a put that found no entry of its key: nothing above this version was forgotten.
@@ -450,7 +453,10 @@ impl Keyspace {
         let rival_location = entry.location();
         let rival = self.view(guard, rival_location);
         // Of a record and its moved copy the copy stands: it says that there is another.
-        let order = precedence(&record, &rival).then(record.is_heir().cmp(&rival.is_heir()));
+        let mut order = precedence(&record, &rival).then(record.is_heir().cmp(&rival.is_heir()));
+        if is_planted(Bug::TakeOlderCopy) {
+            order = precedence(&record, &rival).then(rival.is_heir().cmp(&record.is_heir()));
+        }
         if order.is_le() {
             self.bury(location, record.rblocks());
             return Some(Admitted::Older);

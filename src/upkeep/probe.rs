@@ -42,20 +42,27 @@ impl Upkeep {
         pressure: Pressure,
         core: Option<usize>,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            stop: AtomicBool::new(false),
-            bell: Doorbell::new(),
-            oldest_pin_ms: AtomicU64::new(0),
-            pressure,
-        });
-        let theirs = Arc::clone(&shared);
+        let idle = Self::idle(pressure);
+        let theirs = Arc::clone(&idle.shared);
         let thread = thread::Builder::new().name("brindle-upkeep".into()).spawn(move || {
             if let Some(core) = core {
                 crate::sync::core::pin_thread(core);
             }
             theirs.run(&*clock);
         })?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        *lock(&idle.thread) = Some(thread);
+        Ok(idle)
+    }
+
+    /// Without a thread: nothing is looked after, in a test that opens thousands of stores.
+    pub fn idle(pressure: Pressure) -> Self {
+        let shared = Shared {
+            stop: AtomicBool::new(false),
+            bell: Doorbell::new(),
+            oldest_pin_ms: AtomicU64::new(0),
+            pressure,
+        };
+        Self { shared: Arc::new(shared), thread: Mutex::new(None) }
     }
 
     /// Age of the oldest pin of the process. Unit: milliseconds; resolution two ticks (200 ms), 0

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::format::{Damage, DamageCause, DamageKind};
+use crate::unit::Sequence;
 use std::time::Duration;
 
 /// What a cold start found: part of [`Stats`](crate::Stats).
@@ -30,6 +31,8 @@ pub struct LoadReport {
     pub rejected: Rejected,
     /// The latest time found in a wblock's header: no clock may start below.
     pub(crate) clock_floor: u64,
+    /// Above every sequence found.
+    pub(crate) next_sequence: Sequence,
 }
 
 /// What a cold start did not take, by cause.
@@ -53,6 +56,13 @@ pub struct Rejected {
     pub damaged_wblocks: u64,
     /// Wblocks of another store or place.
     pub foreign_wblocks: u64,
+    /// Wblocks whose header is gone, though the last orderly close says that there was one.
+    pub missing_wblocks: u64,
+    /// Wblocks with an older content than they had at the last orderly close: a write was lost, or
+    /// an older image put in their place. Nothing of them is taken.
+    pub stale_wblocks: u64,
+    /// Superblocks that are older than a wblock of their shadow: a rewrite was lost.
+    pub stale_superblocks: u64,
     /// Headers of which one of two copies was damaged; nothing is lost by one.
     pub header_copies: u64,
     /// Superblocks of which one of two copies was damaged; repaired.
@@ -63,13 +73,17 @@ impl LoadReport {
     /// Places that were durable once and cannot be read.
     pub fn damaged(&self) -> u64 {
         let Rejected { lost_values, lost_places, unsupported, paddings, .. } = self.rejected;
-        let Rejected { damaged_wblocks, foreign_wblocks, .. } = self.rejected;
+        let Rejected { damaged_wblocks, foreign_wblocks, missing_wblocks, .. } = self.rejected;
+        let Rejected { stale_wblocks, stale_superblocks, .. } = self.rejected;
         lost_values
             + lost_places
             + unsupported
             + paddings
             + damaged_wblocks
             + foreign_wblocks
+            + missing_wblocks
+            + stale_wblocks
+            + stale_superblocks
             + self.truncated_shadows
     }
 

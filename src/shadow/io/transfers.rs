@@ -19,6 +19,7 @@
 
 use super::block::{BlockIo, Buffer, Completion, FileIndex, Op};
 use super::counters::IoCounters;
+use crate::planted::{Bug, is_planted};
 use crate::sync::thread;
 use crate::unit::SECTOR_BYTES;
 use std::io;
@@ -267,7 +268,7 @@ impl Piece {
     fn settle(&mut self, result: io::Result<u32>, counters: &IoCounters) -> Next {
         match result {
             Ok(bytes) => self.advance(bytes, counters),
-            Err(error) if is_transient(&error) && self.may_retry() => {
+            Err(error) if self.is_to_retry(&error) => {
                 counters.count_retry();
                 Next::Again
             }
@@ -275,8 +276,16 @@ impl Piece {
         }
     }
 
+    fn is_to_retry(&mut self, error: &io::Error) -> bool {
+        let is_trusted = matches!(self.task, Task::Sync)
+            && self.retries == 0
+            && is_planted(Bug::TrustRetriedSync);
+        (is_transient(error) || is_trusted) && self.may_retry()
+    }
+
     fn may_retry(&mut self) -> bool {
-        if matches!(self.task, Task::Sync) || self.retries == RETRIES_MAX {
+        let is_sync = matches!(self.task, Task::Sync) && !is_planted(Bug::TrustRetriedSync);
+        if is_sync || self.retries == RETRIES_MAX {
             return false;
         }
         self.retries += 1;
@@ -294,7 +303,8 @@ impl Piece {
         };
         assert!(bytes as usize <= buffer.bytes() - at, "more bytes moved than asked for");
         let reached = at + bytes as usize;
-        let is_whole = reached == buffer.bytes();
+        let is_blind = *direction == Direction::Write && is_planted(Bug::IgnoreShortWrite);
+        let is_whole = reached == buffer.bytes() || is_blind;
         match direction {
             Direction::Read => counters.count_read(bytes),
             Direction::Write => counters.count_written(bytes),

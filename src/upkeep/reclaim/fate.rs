@@ -6,6 +6,7 @@
 use super::{Common, counters};
 use crate::format::{Flags, RecordHead, RecordView, Shape};
 use crate::index::{Changed, Hash, Occupied};
+use crate::planted::{Bug, is_planted};
 use crate::region::Purpose;
 use crate::sync::epoch::Guard;
 use crate::unit::{Location, Version};
@@ -90,7 +91,8 @@ impl Common {
         let view = self.keyspace.view(site.guard, met.location);
         let grace = view.flags() & Flags::GRACE;
         let is_heir = view.flags().contains(Flags::HEIR);
-        if is_heir || grace != Flags::NONE || !self.is_forgettable(&view) {
+        let is_forced = is_planted(Bug::EndWithoutTombstone);
+        if !is_forced && (is_heir || grace != Flags::NONE || !self.is_forgettable(&view)) {
             let head = RecordHead {
                 version: view.version(),
                 expires_at: None,

@@ -144,13 +144,21 @@ impl Reclaimer {
         let first =
             |number: u32| number * geometry.stripes / reclaimers * geometry.wblocks_per_stripe;
         let own = first(number)..first(number + 1);
+        let mut gate = Gate::default();
+        for wblock in own.clone().map(WblockId) {
+            // Cold start could not use it; the flusher may have struck it out already.
+            let state = common.stripes().wblock(wblock).state();
+            if matches!(state, State::Damaged | State::Struck) {
+                gate.enter_damaged(wblock);
+            }
+        }
         Self {
             chooser: Chooser::new(common.stripes(), own.clone()),
             sweeper: Sweeper::new(own),
             raider: (number == 0).then(Raider::default),
             common,
             number,
-            gate: Gate::default(),
+            gate,
             waiting: Waiting::default(),
             is_pressed: false,
             cleaner: None,

@@ -3,7 +3,8 @@
 //! A tombstone is kept while the shadow may hold an older value of its key (D4). A raid notes the
 //! tombstones that there are, and then walks every wblock whose bytes still count on the shadow:
 //! open, used, or quarantined and not struck out. A value of a noted key in any of them keeps the
-//! tombstone; the others go when the walk is through. Older copies cannot come to be meanwhile:
+//! tombstone; the others go when the walk is through. While there is a wblock that cold start could
+//! not use, and which is not struck out, none goes. Older copies cannot come to be meanwhile:
 //! only what the index names is ever moved, and that is the tombstone.
 //!
 //! The tombstone's own bytes stay on the shadow until its wblock is struck out: dropped, it may
@@ -39,6 +40,7 @@ use super::fate::{Ended, Met};
 use super::{Common, Pace, counters};
 use crate::format::Flags;
 use crate::index::{Hash, ScanCursor, SlotState};
+use crate::planted::{Bug, is_planted};
 use crate::region::State;
 use crate::sync::{Relaxed, epoch};
 use crate::unit::{Location, Sequence, Version, WBLOCK_HEADER_RBLOCKS, WblockId};
@@ -181,6 +183,12 @@ impl Raid {
         let guard = epoch::pin();
         let entry = stripes.wblock(wblock);
         let reserved = match entry.state() {
+            // Not struck out yet: the device may read it rightly next time. All are kept.
+            State::Damaged if !is_planted(Bug::RaidPastDamage) => return None,
+            State::Quarantined if is_planted(Bug::RaidPastQuarantine) => {
+                (self.next, self.half_way, self.looks) = (self.next + 1, None, 0);
+                return Some(false);
+            }
             State::Free | State::Struck | State::Damaged => {
                 // Also one that was half walked: what it held does not count any more, and if it
                 // is free, somebody may be about to open it.
@@ -231,7 +239,11 @@ impl Raid {
         while let Some(met) = records.next(guard) {
             let Some(noted) = self.noted.get_mut(&met.hash.0) else { continue };
             let view = common.keyspace.view(guard, met.location);
-            if !view.is_tombstone() && !common.is_expired(&view) {
+            let mut is_dead = common.is_expired(&view);
+            if is_planted(Bug::RaidByClock) {
+                is_dead = view.expires_at().is_some_and(|at| at < common.clock.coarse_us());
+            }
+            if !view.is_tombstone() && !is_dead && !is_planted(Bug::DropTombstoneEarly) {
                 *noted = None;
                 self.pins += 1;
             }
