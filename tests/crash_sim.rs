@@ -5,7 +5,12 @@
 //! is a crash point; for each, and for several choices of what of the unsynced sectors survives,
 //! the store is opened again and held to what was written: a key may read as what it was when the
 //! last barrier completed by then began, or as anything that was written since, and as nothing
-//! else. Then one of these states becomes the disk of the next generation.
+//! else. In one of ten states the power is cut again at every event of that recovery, and in some
+//! of those once more. Then one of the states becomes the disk of the next generation.
+//!
+//! A state is a disk that is opened and checked: of those that one run leaves at its crash points,
+//! each is checked once. Run as `cargo test` does, there are some 20,000; `tests/crash_states.sh`
+//! checks any number.
 //!
 //! `BRINDLE_CRASH_STATES=N` checks about N states in each test; `BRINDLE_SEED=S` starts at run S.
 //! A failure prints the run, and how to replay it.
@@ -76,7 +81,7 @@ struct Run {
 fn open(disk: &SimDisk, config: &Config, time_us: u64) -> (Store, Pump) {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(time_us));
     let harness = Harness { clock: Some(clock), ..Harness::default() };
-    harness.open_pumped(config.clone(), Arc::new(disk.clone())).expect("opens")
+    harness.open_bare(config.clone(), Arc::new(disk.clone())).expect("opens")
 }
 
 impl Run {
@@ -224,36 +229,80 @@ impl Run {
     }
 }
 
+/// Choices of what survives, tried at each crash point: each manner of the disk.
+const CHOICES: u64 = 8;
+/// How often recovery is cut short in turn.
+const NESTED_MAX: u32 = 3;
+
 /// A state of a disk after a power cut, opened and looked at.
 struct Crashed {
     disk: SimDisk,
     contents: Contents,
 }
 
-/// Opens the disk after a crash and holds it to the log; then once more, and after crashes during
-/// that opening.
-fn check_crash(run: &Run, point: usize, seed: u64) -> Result<Crashed, String> {
-    let disk = run.disk.crash_at(point, seed);
+/// Opens `disk`, left by a crash at `point`, and holds it to the log; by the seed also after
+/// crashes during that opening. Adds to `states` how many disks were opened.
+fn check_crash(
+    run: &Run,
+    disk: SimDisk,
+    point: usize,
+    seed: u64,
+    states: &mut u64,
+) -> Result<Crashed, String> {
     let (store, pump) = open(&disk, &run.config, run.time_us);
+    *states += 1;
     let found = contents(&store);
     run.log.check(&found, point, run.time_us)?;
     assert_eq!(store.len(), found.len(), "nothing here expires");
-    let stats = store.stats();
-    if stats.load.damaged() > 0 {
-        return Err(format!("torn writes were taken for damage: {:?}", stats.load.rejected));
+    let load = store.stats().load;
+    if load.damaged() > 0 {
+        return Err(format!("torn writes were taken for damage: {:?}", load.rejected));
     }
     drop((store, pump));
-    if seed.is_multiple_of(5) {
-        for nested in 0..=disk.crash_points() {
-            let again = disk.crash_at(nested, seed / 5 + nested as u64);
-            let (store, _pump) = open(&again, &run.config, run.time_us);
-            let second = store.stats();
-            if contents(&store) != found || second.tombstones != stats.tombstones {
-                return Err(format!("another cold start, cut at {nested}, found other records"));
-            }
-        }
+    let mut random = Random(seed);
+    if random.below(10) == 0 {
+        let nested = Nested { run, contents: &found, tombstones: load.tombstones };
+        nested.check(&disk, 1, &mut random, states)?;
     }
     Ok(Crashed { disk, contents: found })
+}
+
+/// What a cold start has found, and every later one of the same disk must find.
+struct Nested<'r> {
+    run: &'r Run,
+    contents: &'r Contents,
+    tombstones: u64,
+}
+
+impl Nested<'_> {
+    /// Cuts the power at every event of the opening that `disk` has seen, the `depth`th in a row.
+    fn check(
+        &self,
+        disk: &SimDisk,
+        depth: u32,
+        random: &mut Random,
+        states: &mut u64,
+    ) -> Result<(), String> {
+        let mut crashes = disk.crashes();
+        while crashes.advance() {
+            // One choice a point, two in the first recovery.
+            for _ in 0..=u32::from(depth == 1) {
+                let Some(again) = crashes.next_state(random.next()) else { continue };
+                let (store, _pump) = open(&again, &self.run.config, self.run.time_us);
+                *states += 1;
+                let is_same = contents(&store) == *self.contents;
+                if !is_same || store.stats().load.tombstones != self.tombstones {
+                    let point = crashes.point();
+                    return Err(format!("cold start {depth}, cut at {point}, found other records"));
+                }
+                drop(store);
+                if depth < NESTED_MAX && random.below(16) == 0 {
+                    self.check(&again, depth + 1, random, states)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn from_env(name: &str) -> Option<u64> {
@@ -263,20 +312,25 @@ fn from_env(name: &str) -> Option<u64> {
 /// Cuts the power at every event since the run was rebased. How many states that made, and one of
 /// them.
 fn check_generation(run: &mut Run, replay: &str) -> (u64, Crashed) {
-    let points = run.disk.crash_points() as u64 + 1;
-    let next = run.random.below(points);
-    let mut chosen = None;
-    // Two seeds a point: every manner of the disk comes up within four points.
-    for state in 0..2 * points {
-        let point = usize::try_from(state / 2).unwrap();
-        let crash = (run.random.below(1 << 20) << 3) + state % 8;
-        let crashed = check_crash(run, point, crash)
-            .unwrap_or_else(|wrong| panic!("{replay}, cut at {point}, seed {crash}: {wrong}"));
-        if state / 2 == next {
-            chosen = Some(crashed);
+    let (mut states, mut chosen, mut count) = (0, None, 0);
+    let mut random = Random(run.random.next());
+    let mut crashes = run.disk.crashes();
+    loop {
+        let point = crashes.point();
+        for choice in 0..CHOICES {
+            let seed = (random.below(1 << 40) << 3) + choice;
+            let Some(disk) = crashes.next_state(seed) else { continue };
+            let checked = check_crash(run, disk, point, seed, &mut states)
+                .unwrap_or_else(|wrong| panic!("{replay}, cut at {point}, seed {seed}: {wrong}"));
+            count += 1;
+            if random.below(count) == 0 {
+                chosen = Some(checked);
+            }
+        }
+        if !crashes.advance() {
+            return (states, chosen.expect("there is the state before the first event"));
         }
     }
-    (2 * points, chosen.expect("one of the points"))
 }
 
 /// Runs of `shape`, until about `states` crashes have been checked.
@@ -305,28 +359,28 @@ fn check_crashes(shape: Shape, states: u64) {
 
 #[test]
 fn a_power_cut_at_any_event_loses_nothing_durable() {
-    check_crashes(SHAPE, 500);
+    check_crashes(SHAPE, 4_000);
 }
 
 #[test]
 fn a_power_cut_loses_nothing_durable_over_several_stripes() {
-    check_crashes(Shape { stripes: 3, wblocks: 10, ..SHAPE }, 400);
+    check_crashes(Shape { stripes: 3, wblocks: 10, ..SHAPE }, 4_000);
 }
 
 #[test]
 fn a_power_cut_loses_nothing_durable_where_only_barriers_sync() {
-    check_crashes(Shape { lazy_sync: true, ..SHAPE }, 400);
+    check_crashes(Shape { lazy_sync: true, ..SHAPE }, 4_000);
 }
 
 #[test]
 fn a_power_cut_loses_nothing_durable_with_many_flushes_in_a_wblock() {
-    check_crashes(Shape { value_bytes_max: 300, barriers: 8, ..SHAPE }, 400);
+    check_crashes(Shape { value_bytes_max: 300, barriers: 8, ..SHAPE }, 4_000);
 }
 
 #[test]
 fn a_power_cut_loses_nothing_durable_with_large_records_that_fill_wblocks() {
     let shape = Shape { value_bytes_max: 12_000, wblocks: 30, generations: 2, ..SHAPE };
-    check_crashes(shape, 300);
+    check_crashes(shape, 4_000);
 }
 
 #[test]
