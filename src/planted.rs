@@ -57,8 +57,8 @@ bugs! {
     IgnoreCensus = "ignore-census",
     /// A key whose newest value has rotted falls back to an older one.
     FallBackToOlder = "fall-back-to-older",
-    /// Of a record and its moved copy either may be taken for the last.
-    TakeOlderCopy = "take-older-copy",
+    /// Of two records of a key cold start takes the one that it meets last, whatever their versions.
+    TakeLastMet = "take-last-met",
     /// The raider drops a tombstone although it met an older value.
     DropTombstoneEarly = "drop-tombstone-early",
     /// The raider counts a quarantined wblock as gone from the shadow.

@@ -454,8 +454,8 @@ impl Keyspace {
         let rival = self.view(guard, rival_location);
         // Of a record and its moved copy the copy stands: it says that there is another.
         let mut order = precedence(&record, &rival).then(record.is_heir().cmp(&rival.is_heir()));
-        if is_planted(Bug::TakeOlderCopy) {
-            order = precedence(&record, &rival).then(rival.is_heir().cmp(&record.is_heir()));
+        if is_planted(Bug::TakeLastMet) {
+            order = std::cmp::Ordering::Greater;
         }
         if order.is_le() {
             self.bury(location, record.rblocks());
