@@ -57,7 +57,7 @@ bugs! {
     IgnoreCensus = "ignore-census",
     /// A key whose newest value has rotted falls back to an older one.
     FallBackToOlder = "fall-back-to-older",
-    /// Of two records of a key cold start takes the one that it meets last, whatever their versions.
+    /// Of two records of a key cold start takes the one that it meets last.
     TakeLastMet = "take-last-met",
     /// The raider drops a tombstone although it met an older value.
     DropTombstoneEarly = "drop-tombstone-early",
