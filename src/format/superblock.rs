@@ -314,8 +314,8 @@ impl CopyBytes {
     }
 
     /// S1. The name of the first field whose value no store has. The checksum has verified, so
-    /// only a bug or malice gets here. The bytes behind `attached_at` are not looked at: a census is
-    /// believed as far as it goes, and an engine without one left them alone.
+    /// only a bug or malice gets here. The bytes behind `attached_at` are not looked at: a census
+    /// is believed as far as it goes, and an engine without one left them alone.
     fn check_fields(&self) -> Result<(), &'static str> {
         let Geometry { wblock_bytes, stripes, wblocks_per_stripe } = self.geometry();
         let sizes = WBLOCK_BYTES_MIN..=WBLOCK_BYTES_MAX;

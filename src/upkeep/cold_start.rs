@@ -18,7 +18,8 @@
 //! - L5  In memory, what of a loaded wblock is no record that was published becomes padding: who
 //!   later walks its commit words, to empty it, meets every record and nothing else.
 
-use super::keyspace::{Admitted, Keyspace};
+use super::admit::Admitted;
+use super::keyspace::Keyspace;
 use super::report::LoadReport;
 use crate::config::{OnProgress, Progress};
 use crate::format::{

@@ -14,7 +14,6 @@ use super::ghost::Ghost;
 use super::pressure::live_bytes;
 use crate::format::{
     Checks, CommitWord, RECORD_HEADER_BYTES, RecordHead, RecordView, Seed, Shape, encode_head,
-    precedence,
 };
 use crate::index::{Changed, Forgotten, Hash, Index, IndexFull, Occupied, Place, Records, Vacant};
 use crate::planted::{Bug, is_planted};
@@ -417,56 +416,6 @@ impl Keyspace {
         u64::try_from(sum).unwrap_or(0)
     }
 
-    /// Publishes the record at `location` if it wins over what the index has: cold start's put.
-    /// `None`: the index can grow no more.
-    pub fn admit(&self, guard: &Guard, stripe: u32, location: Location) -> Option<Admitted> {
-        let record = self.view(guard, location);
-        let hash = self.hash(record.key());
-        loop {
-            if let Some(expires_at) = record.expires_at() {
-                self.expires(location, expires_at);
-            }
-            match self.search(guard, hash, record.key())?.0 {
-                Place::Vacant(vacant) if vacant.insert(location).is_ok() => {
-                    self.count(stripe, Kind::Absent, Kind::of(Some(&record)));
-                    return Some(Admitted::New);
-                }
-                Place::Occupied(rival) => {
-                    if let Some(admitted) = self.contest(guard, stripe, (location, record), &rival)
-                    {
-                        return Some(admitted);
-                    }
-                }
-                Place::Vacant(_) => {}
-            }
-        }
-    }
-
-    /// Lets a record stand against the one in the index. `None`: the entry has changed.
-    fn contest(
-        &self,
-        guard: &Guard,
-        stripe: u32,
-        (location, record): (Location, RecordView<'_>),
-        entry: &Occupied<'_>,
-    ) -> Option<Admitted> {
-        let rival_location = entry.location();
-        let rival = self.view(guard, rival_location);
-        // Of a record and its moved copy the copy stands: it says that there is another.
-        let mut order = precedence(&record, &rival).then(record.is_heir().cmp(&rival.is_heir()));
-        if is_planted(Bug::TakeLastMet) {
-            order = std::cmp::Ordering::Greater;
-        }
-        if order.is_le() {
-            self.bury(location, record.rblocks());
-            return Some(Admitted::Older);
-        }
-        entry.replace(location).ok()?;
-        self.bury(rival_location, rival.rblocks());
-        self.count(stripe, Kind::of(Some(&rival)), Kind::of(Some(&record)));
-        Some(Admitted::Replaced)
-    }
-
     /// Bytes of records that count, padding to rblocks included.
     pub fn live_bytes(&self) -> u64 {
         live_bytes(&self.stripes)
@@ -479,17 +428,6 @@ impl Keyspace {
 #[expect(clippy::expect_used, reason = "a record without a shape is a bug of this crate (K1)")]
 pub(super) fn record_view(word: CommitWord, body: &[u8]) -> RecordView<'_> {
     RecordView::with_word(word, body).expect("a committed record has a shape")
-}
-
-/// What became of a record at cold start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admitted {
-    /// The first of its key.
-    New,
-    /// It won over a copy that was loaded before.
-    Replaced,
-    /// It lost.
-    Older,
 }
 
 /// Tells the index, at a split, the hash of a record.

@@ -1,6 +1,7 @@
 //! The records of a store by key, and what works on them in the background or before the first
 //! call: cold start, the upkeep thread.
 
+mod admit;
 mod audit;
 mod cold_start;
 mod ghost;
