@@ -21,13 +21,15 @@ mod common;
 #[path = "common/oracle.rs"]
 mod oracle;
 
-use brindle::format::{Found, SUPERBLOCK_BYTES, SUPERBLOCK_COPY_B_OFFSET, choose};
+use brindle::format::{
+    Census, CopyName, Found, SUPERBLOCK_BYTES, SUPERBLOCK_COPY_B_OFFSET, choose,
+};
 use brindle::testing::{
     Clock, Fault, FaultOn, FileIndex, Harness, ManualClock, Members, Move, Pump, Reclaimer,
-    SimDisk, begin_move,
+    SimConfig, SimDisk, begin_move,
 };
 use brindle::{Config, Error, Health, OnDamage, Store};
-use common::{Random, config, disk};
+use common::{Random, WBLOCK_BYTES, config, disk};
 use oracle::{Contents, Life, Log, contents};
 use std::fs;
 use std::sync::Arc;
@@ -366,6 +368,79 @@ fn a_copy_of_what_a_cold_start_found_torn_or_rotten_reads_the_same() {
         assert!(copy.stats().load.was_clean);
     }
     assert!(lost > 0, "no value was lost: the test says nothing");
+}
+
+/// The census of the superblock in force, of a disk of one member.
+fn census(disk: &SimDisk) -> Option<Census> {
+    let image = disk.image(FileIndex(0));
+    let second = usize::try_from(SUPERBLOCK_COPY_B_OFFSET).unwrap();
+    let copies = [0, second].map(|at| &image[at..at + SUPERBLOCK_BYTES]);
+    let Found::Superblock { superblock, copy, .. } = choose(copies[0], copies[1]) else {
+        panic!("no superblock")
+    };
+    assert!(!superblock.incomplete);
+    superblock.census(copies[usize::from(copy == CopyName::B)])
+}
+
+#[test]
+fn the_census_of_a_moved_store_is_of_where_it_is_now() {
+    let mut checked = 0;
+    for seed in 1..=6 {
+        println!("BRINDLE_SEED={seed}");
+        let mut run = Run::new(1, seed);
+        (0..80).for_each(|_| run.step());
+        run.pump.barrier().unwrap();
+        let config = run.config.clone().on_damage(OnDamage::Refuse);
+        let Run { config: lenient, old, new, store, pump, reclaimers, .. } = run;
+        store.close().unwrap();
+        drop(reclaimers);
+        pump.close();
+        assert!(census(&old).is_some());
+        // A header that cannot be read, and a last sector that reads as zeros, are given up.
+        let mut image = old.image(FileIndex(0));
+        let starts: Vec<_> = ((64 << 10)..image.len()).step_by(WBLOCK_BYTES as usize).collect();
+        let used = |image: &[u8], at: usize| image[at] != 0 && image[at + 10] & 1 == 0;
+        let hurt: Vec<_> = starts.iter().copied().filter(|at| used(&image, *at)).take(2).collect();
+        image[hurt[0]..hurt[0] + 128].fill(0xEE);
+        let mut sectors = (hurt[1]..hurt[1] + WBLOCK_BYTES as usize).step_by(4096);
+        let is_written = |at: &usize| image[*at..*at + 4096].iter().any(|byte| *byte != 0);
+        let last = sectors.rfind(is_written).unwrap();
+        image[last..last + 4096].fill(0);
+        let hurt = SimDisk::from_images(vec![image], SimConfig::default());
+        let (store, mut pump, reclaimers) = open(&hurt, &lenient).unwrap();
+        assert!(store.stats().load.damaged() >= 2, "{:?}", store.stats().load);
+        let moving = begin_move(&store, Arc::new(new.clone())).unwrap();
+        while moving.outcome().is_none() {
+            pump.poll(false).unwrap();
+        }
+        assert_eq!(census(&new), None, "there is none before an orderly close");
+        match store.put("later", "x") {
+            Ok(_) | Err(Error::OutOfSpace) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+        pump.barrier().unwrap();
+        assert_eq!(census(&new), None);
+        drop(open(&new.crash(seed), &config).expect("nothing is damaged without a census"));
+        let before = contents(&store);
+        store.close().unwrap();
+        drop(reclaimers);
+        pump.close();
+        assert!(census(&new).is_some());
+        let image = new.image(FileIndex(0));
+        let sound = SimDisk::from_images(vec![image.clone()], SimConfig::default());
+        let (store, ..) = open(&sound, &config).expect("all is as the census says");
+        assert_eq!(contents(&store), before);
+        for at in starts {
+            let mut hurt = image.clone();
+            hurt[at..at + 4096].fill(0);
+            let hurt = SimDisk::from_images(vec![hurt], SimConfig::default());
+            let (store, ..) = open(&hurt, &lenient).unwrap();
+            let is_missing = u64::from(used(&image, at));
+            assert_eq!(store.stats().load.rejected.missing_wblocks, is_missing, "{at}");
+            checked += is_missing;
+        }
+    }
+    assert!(checked > 6, "{checked}");
 }
 
 /// A small store on files.
