@@ -156,8 +156,8 @@ impl Wblock {
     /// Open to sealed; a flusher that was quicker may have it used already.
     pub fn seal(&self) {
         let (open, sealed) = (State::Open as u8, State::Sealed as u8);
-        // ORDERING: Release, as in `enter`: the sequence of this life goes along. Relaxed on failure:
-        // a flusher was quicker.
+        // ORDERING: Release, as in `enter`: the sequence of this life goes along. Relaxed on
+        // failure: a flusher was quicker.
         let _ = self.state.compare_exchange(open, sealed, Release, Relaxed);
     }
 

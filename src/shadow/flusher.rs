@@ -175,8 +175,8 @@ impl Flusher {
         Arc::clone(&self.durable)
     }
 
-    /// One round. With `due` it takes the open wblocks along, as a waiting barrier does; `ticket` is
-    /// the last barrier that was asked for when the round began.
+    /// One round. With `due` it takes the open wblocks along, as a waiting barrier does; `ticket`
+    /// is the last barrier that was asked for when the round began.
     ///
     /// # Errors
     ///

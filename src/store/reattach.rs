@@ -24,8 +24,8 @@ impl Store {
     ///
     /// One move at a time. After a crash in the middle the store is where it was; what was begun in
     /// `dir` is refused by `open`, and may be moved to again. After a crash just before this
-    /// returns it may have moved already: then both places open, and the one of which `brindle info`
-    /// tells the later `attached at` is the store's. So look at `dir` first.
+    /// returns it may have moved already: then both places open, and the one of which
+    /// `brindle info` tells the later `attached at` is the store's. So look at `dir` first.
     ///
     /// Cost: all wblocks in use are written once, some of them twice; one wblock of memory, and
     /// 8 bytes for each.
