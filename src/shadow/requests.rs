@@ -10,7 +10,7 @@
 
 use super::tickets::Tickets;
 use crate::region::{Barriers, Stripes};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 use crate::sync::Release;
 use crate::sync::{Acquire, Arc, AtomicU64, Mutex, Relaxed, lock};
 use crate::unit::WblockId;
@@ -59,7 +59,7 @@ impl Requests {
     }
 
     /// The floor that is asked for and not yet durable.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub(super) fn wanted_floor(&self) -> Option<u64> {
         // ORDERING: Relaxed, as in `raise_floor`; nobody but the pump stores the other.
         let wanted = self.wanted_floor_us.load(Relaxed);
@@ -67,7 +67,7 @@ impl Requests {
     }
 
     /// Every superblock says `floor_us`, durably.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub(super) fn set_floor(&self, floor_us: u64) {
         // ORDERING: Release, Q2: the superblocks are durable before.
         self.floor_us.store(floor_us, Release);

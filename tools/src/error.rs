@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// Why a command could not run. Damage is none of these: it is a finding.
 #[derive(Debug, thiserror::Error)]
@@ -59,11 +58,12 @@ pub(crate) enum Outcome {
     Bad,
 }
 
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Good => Self::SUCCESS,
-            Outcome::Bad => Self::from(1),
+impl Outcome {
+    /// The exit status.
+    pub(crate) const fn status(self) -> u8 {
+        match self {
+            Self::Good => 0,
+            Self::Bad => 1,
         }
     }
 }
