@@ -38,8 +38,7 @@ fn copy(script: &mut Script<'_>) -> Vec<u8> {
         _ => script.u32(),
     };
     let (stripe, stripes) = (number(), number());
-    let geometry =
-        Geometry { wblock_bytes: number(), stripes, wblocks_per_stripe: number() };
+    let geometry = Geometry { wblock_bytes: number(), stripes, wblocks_per_stripe: number() };
     let generation = u64::from(number());
     let superblock = Superblock {
         generation,

@@ -28,7 +28,8 @@ fn open(disk: &SimDisk) -> Store {
 /// Few keys, long and short, so that they are overwritten.
 fn key(script: &mut Script<'_>) -> Vec<u8> {
     let number = script.u8();
-    let len = if number % 8 == 7 { 1 + usize::from(number) * 40 } else { 1 + usize::from(number % 3) };
+    let len =
+        if number % 8 == 7 { 1 + usize::from(number) * 40 } else { 1 + usize::from(number % 3) };
     vec![number % 11; len]
 }
 

@@ -34,6 +34,9 @@ pub(crate) enum Failure {
          import into a new directory with a `--data-size` of more than that"
     )]
     Full { data_size: String, line: u64, put: u64, source: Box<dyn Error + Send + Sync> },
+    /// Keys are noted while they are read, and there is no memory for one more.
+    #[error("no memory for more than {keys} keys: `--prefix` asks for fewer, `get` for one")]
+    Memory { keys: usize },
     /// What was asked for contradicts itself, beyond what the parser of arguments sees.
     #[error("{0}")]
     Usage(String),

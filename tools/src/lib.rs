@@ -51,6 +51,12 @@ pub fn run_command(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn 
     run_cli(&Cli::parse_from(arguments), out)
 }
 
+/// As [`run_command`], and says nothing on standard error, now and later on this thread.
+pub fn run_silently(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> u8 {
+    output::silence();
+    run_command(arguments, out)
+}
+
 /// Reads a line as `import` does, writes it as `export` does, and reads that again.
 ///
 /// # Errors
