@@ -110,7 +110,8 @@ impl Device {
     fn judge(&self) {
         for image in [&self.synced, &self.written] {
             for (key, acked) in (0..).zip(self.acked) {
-                let of_key = image.values().flat_map(|life| &life.records).filter(|found| found.key == key);
+                let of_key =
+                    image.values().flat_map(|life| &life.records).filter(|found| found.key == key);
                 let newest = of_key.map(|found| found.version).max().unwrap_or(0);
                 assert!(newest >= acked, "key {key} is lost: {newest}, and {acked} was durable");
             }
@@ -168,12 +169,15 @@ impl Flusher {
         let Some(newest) = stripes.newest(lane) else { return };
         let last = self.flushed.get(&lane).copied();
         let mut chain = vec![newest];
-        while let Some(wblock) = chain.last().copied().filter(|at| last.is_none_or(|(last, _)| last != *at)) {
+        while let Some(wblock) =
+            chain.last().copied().filter(|at| last.is_none_or(|(last, _)| last != *at))
+        {
             let Some(previous) = stripes.wblock(wblock).previous() else { break };
             chain.push(previous);
         }
         for wblock in chain.into_iter().rev() {
-            let flushed = last.filter(|(last, _)| *last == wblock).map_or(0, |(_, flushed)| flushed);
+            let flushed =
+                last.filter(|(last, _)| *last == wblock).map_or(0, |(_, flushed)| flushed);
             if flushed == END {
                 continue;
             }
@@ -187,7 +191,8 @@ impl Flusher {
             while stripes.walk(wblock, WBLOCK_HEADER_RBLOCKS, until).complete < until {
                 thread::yield_now();
             }
-            let records = store.records(wblock, until).into_iter().map(|(_, found)| found).collect();
+            let records =
+                store.records(wblock, until).into_iter().map(|(_, found)| found).collect();
             let life = Life { sequence: stripes.wblock(wblock).sequence(), records };
             let before = self.device().written.insert(wblock.0, life.clone());
             let is_free = before.is_none_or(|before| before.sequence == life.sequence);
@@ -208,7 +213,8 @@ fn with_a_shadow() {
     let device = Arc::new(Mutex::new(Device::default()));
     let left = Arc::new(AtomicU32::new(3));
     let write = |writer: u8| {
-        let (store, tickets, requests) = (Arc::clone(&store), Arc::clone(&tickets), Arc::clone(&requests));
+        let (store, tickets, requests) =
+            (Arc::clone(&store), Arc::clone(&tickets), Arc::clone(&requests));
         let (device, left) = (Arc::clone(&device), Arc::clone(&left));
         thread::spawn(move || {
             for step in 0..3 {
@@ -228,7 +234,8 @@ fn with_a_shadow() {
     let threads: Vec<_> = (0..2).map(write).collect();
     let flusher = {
         let (flushed, flushes, left) = (BTreeMap::new(), 0, Arc::clone(&left));
-        let (store, tickets, requests) = (Arc::clone(&store), Arc::clone(&tickets), Arc::clone(&requests));
+        let (store, tickets, requests) =
+            (Arc::clone(&store), Arc::clone(&tickets), Arc::clone(&requests));
         let device = Arc::clone(&device);
         let mut flusher = Flusher { store, tickets, requests, device, flushed, flushes };
         thread::spawn(move || {

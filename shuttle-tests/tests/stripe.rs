@@ -46,7 +46,8 @@ fn judge(stripes: &Stripes, written: &[(Location, u32, u8)]) {
         let marks = stripes.region().read(*at, *rblocks);
         assert!(marks.iter().all(|found| *found == u64::from(*mark)), "{mark}: {marks:?}");
     }
-    let mut ranges: Vec<_> = written.iter().map(|(at, rblocks, _)| (at.0, at.0 + u64::from(*rblocks))).collect();
+    let mut ranges: Vec<_> =
+        written.iter().map(|(at, rblocks, _)| (at.0, at.0 + u64::from(*rblocks))).collect();
     ranges.sort_unstable();
     assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "overlap: {ranges:?}");
     let opened = stripes.wblocks().filter(|(_, wblock)| wblock.state() != State::Free).count();
@@ -69,13 +70,15 @@ fn judge(stripes: &Stripes, written: &[(Location, u32, u8)]) {
             }
         }
     }
-    let live: u64 = (0..stripes.geometry().wblocks()).map(|at| stripes.live_rblocks(WblockId(at))).sum();
+    let live: u64 =
+        (0..stripes.geometry().wblocks()).map(|at| stripes.live_rblocks(WblockId(at))).sum();
     let expected: u64 = written.iter().map(|(_, rblocks, _)| u64::from(*rblocks)).sum();
     assert_eq!(live, expected, "live is what was reserved and not padded");
 }
 
 fn shape(has_shadow: bool) -> Shape {
-    let shape = Shape { stripes: 2, wblocks_per_stripe: 4, kept_for_moves: 0, reclaimers: 0, has_shadow };
+    let shape =
+        Shape { stripes: 2, wblocks_per_stripe: 4, kept_for_moves: 0, reclaimers: 0, has_shadow };
     shape
 }
 
@@ -159,7 +162,9 @@ fn a_flusher_takes_each_record_once_and_whole() {
     }
     judge(&stripes, &written);
     for (_, rblocks, mark) in &written {
-        let of_mark = |flusher: &Flusher| flusher.marks.iter().filter(|found| **found == u64::from(*mark)).count();
+        let of_mark = |flusher: &Flusher| {
+            flusher.marks.iter().filter(|found| **found == u64::from(*mark)).count()
+        };
         let taken: usize = lanes.iter().map(of_mark).sum();
         assert_eq!(taken, *rblocks as usize, "record {mark} was taken once, and whole");
     }

@@ -43,7 +43,8 @@ pub fn check(name: &str, model: fn()) {
         return;
     }
     let count = usize::try_from(from_env("BRINDLE_SCHEDULES").unwrap_or(100_000)).expect("fits");
-    let days = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() / 86_400);
+    let days =
+        || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() / 86_400);
     let seed = from_env("BRINDLE_SEED").unwrap_or_else(days);
     println!("{name}: BRINDLE_SEED={seed} BRINDLE_SCHEDULES={count}");
     let (start, third) = (Instant::now(), count.div_ceil(3));
@@ -192,7 +193,9 @@ impl Store {
             let space = match pending.take() {
                 Some((space, written)) if written == version => space,
                 // Of another version: the reservation is dropped, and becomes padding.
-                _ => self.append(guard, (lane, Purpose::Put), Found { key, version, rblocks }).ok()?,
+                _ => self
+                    .append(guard, (lane, Purpose::Put), Found { key, version, rblocks })
+                    .ok()?,
             };
             let published = match &place {
                 Place::Occupied(entry) => entry.replace(space.location()),
