@@ -22,11 +22,9 @@ stripe|src/region/stripe.rs|        // Another thread was first. The sequence is
 stripe|src/region/stripe.rs|self.wblock(fresh).begin(sequence, seen.opened(), State::Open);|self.wblock(fresh).begin(sequence, None, State::Open);
 stripe|src/region/stripe.rs|OpenWord(open.fetch_add(u64::from(rblocks), Acquire))|{ let at = open.load(Acquire); open.store(at + u64::from(rblocks), Release); OpenWord(at) }
 stripe|src/region/cut.rs|if open.compare_exchange(seen.0, word.0, Relaxed, Relaxed).is_ok() {|open.store(word.0, Relaxed);\n            {
-stripe|src/region/reservation.rs|CommitWord::new(key, Sequence(0), self.rblocks, false)|CommitWord::new(key, self.word.sequence(key), self.rblocks, false)
 index|src/index/entry.rs|match self.0.compare_exchange(from.0, to.0, Release, Relaxed) {|match Ok::<u64, u64>(self.0.swap(to.0, Release)).map(drop) {
 index|src/index/segment.rs|match self.successors.compare_exchange(ptr::null_mut(), new, Release, Acquire) {|match Ok::<_, ()>(self.successors.swap(new, Release)) {
 index|src/index/segment.rs|        if word.is_frozen() { self.successors() } else { None }|        None.filter(\|_: &&Successors\| word.is_frozen())
-index|src/index/segment.rs|                if !word.is_empty() {\n                    continue; // filled meanwhile, perhaps by K; at most `BUCKET_SLOTS` times\n                }|
 index|src/index/pool.rs|        unsafe { guard.defer_unchecked(reclaim) };|        { let _ = guard; reclaim() };
 reclaim|src/region/gate.rs|Stage::Leaving(passage) if passage.is_over())|Stage::Leaving(_))
 reclaim|src/region/gate.rs|if barriers.is_durable(ticket) {|if true {

@@ -10,7 +10,7 @@ const STORE_ID: StoreId = StoreId(*b"a hostile store.");
 /// checksum.
 pub fn superblock(bytes: &[u8]) {
     let mut script = Script(bytes);
-    let (a, b) = if script.u8() % 2 == 0 {
+    let (a, b) = if script.u8().is_multiple_of(2) {
         let (a, b) = script.0.split_at(script.0.len().min(SUPERBLOCK_BYTES));
         (a.to_vec(), b.to_vec())
     } else {
@@ -50,7 +50,7 @@ fn copy(script: &mut Script<'_>) -> Vec<u8> {
         sequence_limit: Sequence(script.u64() >> (script.u8() % 64)),
         created_at: script.u64(),
         whole_from: Sequence(script.u64() >> (script.u8() % 64)),
-        clean: script.u8() % 2 == 0,
+        clean: script.u8().is_multiple_of(2),
     };
     superblock.encode().to_vec()
 }
@@ -72,7 +72,7 @@ fn sound(superblock: &Superblock) {
 pub fn wblock(bytes: &[u8]) {
     let mut script = Script(bytes);
     let mut image = vec![0; WBLOCK_BYTES_MIN as usize];
-    if script.u8() % 2 == 0 {
+    if script.u8().is_multiple_of(2) {
         let raw = script.take(image.len());
         image[..raw.len()].copy_from_slice(raw);
     } else {
@@ -121,8 +121,8 @@ fn write(script: &mut Script<'_>, image: &mut [u8]) {
             0 | 1 => {
                 let head = RecordHead {
                     version: Version::from(script.u64()),
-                    expires_at: (script.u8() % 3 == 0).then(|| script.u64()),
-                    over: (script.u8() % 5 == 0).then(|| Version::from(script.u64())),
+                    expires_at: (script.u8().is_multiple_of(3)).then(|| script.u64()),
+                    over: (script.u8().is_multiple_of(5)).then(|| Version::from(script.u64())),
                     // Any flag, known or not; the shape gives the pad.
                     flags: Flags::from_raw(script.u16() & !15),
                 };
@@ -141,7 +141,7 @@ fn write(script: &mut Script<'_>, image: &mut [u8]) {
                 let rblocks = 1 + script.below(600);
                 let commit = commit(rblocks, true);
                 let number = script.u16() % FLUSHES_MAX;
-                let padding = if script.u8() % 4 == 0 {
+                let padding = if script.u8().is_multiple_of(4) {
                     Padding::Filler
                 } else {
                     Padding::FlushEnd { number, start_sector: script.u16() }
@@ -151,7 +151,8 @@ fn write(script: &mut Script<'_>, image: &mut [u8]) {
             }
             // A word of this life, of any length, before bytes that do not verify.
             _ => {
-                let word = commit(1 + script.below(RECORD_RBLOCKS_MAX), script.u8() % 2 == 0);
+                let word =
+                    commit(1 + script.below(RECORD_RBLOCKS_MAX), script.u8().is_multiple_of(2));
                 (1 + script.below(8), [&word.raw().to_le_bytes(), script.bytes(100)].concat())
             }
         };

@@ -152,7 +152,13 @@ impl Flusher {
             device.judge();
         }
         self.tickets.complete(ticket);
+    }
+
+    /// Strikes out at once what is asked for: whoever asks knows that a barrier is through.
+    fn strike(&self) {
         for wblock in self.requests.take_strikes() {
+            let state = self.store.stripes.wblock(wblock).state();
+            assert_eq!(state, State::Quarantined, "{wblock:?} is struck out while it is in use");
             self.store.stripes.write_struck_header(wblock);
             let mut device = self.device();
             device.written.remove(&wblock.0);
@@ -240,6 +246,7 @@ fn with_a_shadow() {
         let mut flusher = Flusher { store, tickets, requests, device, flushed, flushes };
         thread::spawn(move || {
             while left.load(Ordering::Acquire) > 0 {
+                flusher.strike();
                 if flusher.is_wanted() {
                     flusher.round();
                 }
@@ -251,14 +258,17 @@ fn with_a_shadow() {
     let mut gate = Gate::default();
     for _ in 0..3 {
         reclaim(&store, &mut gate, false);
-        gate.advance(&store.stripes, Some(&*requests), |_| true);
-        thread::yield_now();
+        for _ in 0..2 {
+            gate.advance(&store.stripes, Some(&*requests), |_| true);
+            thread::yield_now();
+        }
     }
     left.fetch_sub(1, Ordering::AcqRel);
     threads.into_iter().for_each(|thread| thread.join().expect("a writer"));
     let mut flusher = flusher.join().expect("the flusher");
     for _ in 0..6 {
         gate.advance(&store.stripes, Some(&*requests), |_| true);
+        flusher.strike();
         flusher.round();
     }
     assert_eq!(gate.count(), 0, "nobody holds a wblock up any more");

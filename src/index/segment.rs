@@ -229,6 +229,8 @@ impl Segment {
         let mut at = probe.home();
         let mut turn = 0;
         loop {
+            #[cfg(all(test, not(any(loom, shuttle))))]
+            super::tests::note_bucket();
             let bucket = self.bucket(at);
             let fingerprint = probe.fingerprint(turn);
             let (mut matches, empties) = bucket.scan(fingerprint);

@@ -15,6 +15,8 @@ mod open_word;
 mod reservation;
 mod stripe;
 mod supply;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
 mod wblock;
 
 pub use cut::Cut;

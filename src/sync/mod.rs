@@ -29,6 +29,8 @@ pub use std::{
 };
 
 #[cfg(loom)]
+use loom::lazy_static;
+#[cfg(loom)]
 pub use loom::{
     cell::UnsafeCell as ModelCell,
     hint::spin_loop,
@@ -42,9 +44,9 @@ pub use loom::{
     },
     thread,
 };
-#[cfg(loom)]
-use loom::lazy_static;
 
+#[cfg(shuttle)]
+use shuttle::lazy_static;
 #[cfg(shuttle)]
 pub use shuttle::{
     hint::spin_loop,
@@ -58,8 +60,6 @@ pub use shuttle::{
     },
     thread,
 };
-#[cfg(shuttle)]
-use shuttle::lazy_static;
 
 #[cfg(shuttle)]
 mod cell_model;
@@ -74,10 +74,10 @@ pub mod memory;
 #[cfg(any(loom, shuttle))]
 mod queue_model;
 
-#[cfg(not(any(loom, shuttle)))]
-pub use crossbeam_queue::ArrayQueue;
 #[cfg(shuttle)]
 pub use cell_model::ModelCell;
+#[cfg(not(any(loom, shuttle)))]
+pub use crossbeam_queue::ArrayQueue;
 pub use doorbell::Doorbell;
 #[cfg(any(loom, shuttle))]
 pub use queue_model::ArrayQueue;

@@ -51,7 +51,8 @@ pub fn run_command(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn 
     run_cli(&Cli::parse_from(arguments), out)
 }
 
-/// As [`run_command`], and says nothing on standard error, now and later on this thread.
+/// As [`run_command`] on files that nobody else has: says nothing on standard error, and does not
+/// wait before a second look, now and later on this thread.
 pub fn run_silently(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> u8 {
     output::silence();
     run_command(arguments, out)

@@ -85,9 +85,14 @@ pub(crate) fn silence() {
     IS_SILENT.set(true);
 }
 
+/// This thread was silenced.
+pub(crate) fn is_silent() -> bool {
+    IS_SILENT.get()
+}
+
 /// Tells a person what is odd and yet no reason to stop. A closed standard error is nothing.
 pub(crate) fn warn(what: impl Display) {
-    if IS_SILENT.get() {
+    if is_silent() {
         return;
     }
     let _ = writeln!(io::stderr(), "brindle: {}", shown(&what.to_string()));

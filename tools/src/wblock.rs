@@ -11,13 +11,12 @@
 //! damaged in a wblock of that run is rot, wherever it lies.
 
 use crate::error::Failure;
-use crate::shadow::{Member, RETRIES, RETRY_PAUSE};
+use crate::shadow::{Member, RETRIES, pause};
 use brindle::format::{
     CommitWord, Damage, DamageCause, DamageKind, HeaderState, Location, RBLOCK_BYTES, RecordView,
     SECTOR_BYTES, StoreKey, WblockHeader, WblockHome, WblockPlace, WblockScan, scan_wblock,
 };
 use std::io;
-use std::thread;
 
 /// What a wblock turned out to be.
 #[derive(Debug)]
@@ -134,7 +133,7 @@ impl Reader {
             attempt += 1;
             if let Some(left) = self.pauses_left.checked_sub(1) {
                 self.pauses_left = left;
-                thread::sleep(RETRY_PAUSE);
+                pause();
             }
         }
     }

@@ -9,7 +9,6 @@
     clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
-    clippy::needless_pass_by_value,
     reason = "helpers of tests"
 )]
 
@@ -71,7 +70,9 @@ fn try_all(name: &str, share: u64) {
     let mut known = seeds(name);
     known.extend(files("regressions", name));
     let corpus = files("corpus", name);
-    corpus.iter().for_each(|input| run(name, entry, input));
+    for input in &corpus {
+        run(name, entry, input);
+    }
     for input in &known {
         run(name, entry, input);
         let mut changed = input.clone();
