@@ -60,8 +60,8 @@ const KINDS: [(&str, IsAlike); 3] = [
     ("any", |_| true),
     // One in 256: all in a few buckets of each segment.
     ("one home bucket", |hash| hash >> 24 & 0xff == 0x5a),
-    // One in 32: as thin a range as segments may be deep. In a thinner one the index is full at some
-    // 2,000 keys, which is an error of the put, and costs no more memory.
+    // One in 32: as thin a range as segments may be deep. In a thinner one the index is full at
+    // some 2,000 keys, which is an error of the put, and costs no more memory.
     ("one range", |hash| hash >> 59 == 0x15),
 ];
 

@@ -18,8 +18,9 @@
 //! Happens-before edges
 //! - E3  `push` (Release) to `take` (Acquire): the link, and the end of the last use.
 //!
-//! Checked by: `tests.rs` (threads, bytes), `shuttle-tests/tests/index.rs` (P1). Under loom nothing
-//! is reused, so that a use after reclamation is seen; E3 rests on the argument above and on stress.
+//! Checked by: `tests.rs` (threads, bytes), `shuttle-tests/tests/index.rs` (P1). Under loom
+//! nothing is reused, so that a use after reclamation is seen; E3 rests on the argument above and
+//! on stress.
 //!
 //! [`give_back`]: Pool::give_back
 //! [`retire`]: Pool::retire

@@ -2,8 +2,8 @@
 //! retirement is gone, which is the earliest that the contract allows. A reader that reaches a
 //! retired thing without a pin taken before is therefore caught as a use after free.
 //!
-//! The bookkeeping is invisible to loom and shuttle, so that it orders nothing. What the contract orders is
-//! said apart, and no more than that:
+//! The bookkeeping is invisible to loom and shuttle, so that it orders nothing. What the contract
+//! orders is said apart, and no more than that:
 //! - what was done under guards that are gone is before what is reclaimed then;
 //! - a retirement waits for a pin, or is before it with all that was before. The two fences for
 //!   that are crossbeam's; that of a retirement comes with the flush or the drop of its guard, as
@@ -25,7 +25,8 @@ struct State {
     retired: Vec<(Vec<u64>, Box<dyn FnOnce()>)>,
 }
 
-// SAFETY: loom and shuttle run their threads one at a time, and what is retired here is plain memory.
+// SAFETY: loom and shuttle run their threads one at a time, and what is retired here is plain
+// memory.
 unsafe impl Send for State {}
 
 impl State {
