@@ -271,7 +271,9 @@ mod tests {
             sequence_limit: Sequence(1 << 20),
             created_at: 1,
             whole_from: Sequence(1),
+            attached_at: 0,
             clean: false,
+            incomplete: false,
         };
         let mut bytes = vec![1; (64 << 10) + 200 * (64 << 10)];
         bytes[..4096].copy_from_slice(&superblock.encode()[..]);
