@@ -50,7 +50,9 @@ fn copy(script: &mut Script<'_>) -> Vec<u8> {
         sequence_limit: Sequence(script.u64() >> (script.u8() % 64)),
         created_at: script.u64(),
         whole_from: Sequence(script.u64() >> (script.u8() % 64)),
+        attached_at: 0,
         clean: script.u8().is_multiple_of(2),
+        incomplete: false,
     };
     superblock.encode().to_vec()
 }

@@ -227,7 +227,9 @@ fn the_command_survives_a_shadow_that_claims_more_than_there_is() {
             sequence_limit: Sequence(1 << 43),
             created_at: u64::MAX,
             whole_from: Sequence(0),
+            attached_at: 0,
             clean: true,
+            incomplete: false,
         };
         let file = File::create(&path).expect("a file");
         file.write_all_at(&superblock.encode()[..], 0).expect("room");
