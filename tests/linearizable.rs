@@ -506,8 +506,8 @@ fn short_histories_are_linearizable_while_the_index_grows() {
     assert!(happened.grown > 0, "nothing grew: {happened:?}");
 }
 
-/// Two thirds full, and overwritten: reclaim moves what is live.
-const MOVES: Plan = Plan { name: "moves", cold: (340, 1_800), ..IN_MEMORY };
+/// Some 60% full, and overwritten: reclaim moves what is live.
+const MOVES: Plan = Plan { name: "moves", cold: (310, 1_800), ..IN_MEMORY };
 
 #[test]
 fn short_histories_are_linearizable_while_records_are_moved() {
