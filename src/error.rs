@@ -227,10 +227,25 @@ pub enum Error {
     },
 }
 
+/// `text` with what could move a terminal's cursor escaped: it may quote what somebody else wrote.
+fn shown(text: String) -> String {
+    let is_unprintable = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    if !text.contains(is_unprintable) {
+        return text;
+    }
+    let escaped =
+        |c: char| if is_unprintable(c) { c.escape_default().collect() } else { c.to_string() };
+    text.chars().map(escaped).collect()
+}
+
 impl Error {
     /// The configuration's `key` cannot be used, for `reason`.
     pub(crate) fn config(key: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Config { key: key.into(), reason: reason.into() }
+        Self::Config { key: shown(key.into()), reason: shown(reason.into()) }
     }
 
     /// True where the very same call can succeed later with nothing done about it but waiting.

@@ -276,7 +276,7 @@
 //! | `region/` | the memory, its wblocks and stripes |
 //! | [`format`](mod@format) | bytes on the shadow; pure, and told once in `src/format/FORMAT.md` |
 //! | `config/`, `error.rs` | keys and their rules; the one error |
-//! | `clock.rs`, `unit.rs`, `sync/` | time; units as types; atomics, or loom's |
+//! | `clock.rs`, `unit.rs`, `sync/` | time; units as types; atomics, or a model's |
 //! | `planted.rs` | mistakes that CI puts back in to test the tests |
 //!
 //! # Features
@@ -295,45 +295,45 @@
 //! without where there are none. After a fork the store belongs to the parent: in the child writes
 //! fail with [`Error::Forked`] and reads panic.
 
-/// A room inside the crate; the loom models, a crate of their own, look into it.
+/// A room inside the crate; the models, crates of their own, look into it.
 macro_rules! rooms {
     ($($(#[$about:meta])* $room:ident),* $(,)?) => { $(
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         $(#[$about])*
         pub mod $room;
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, shuttle)))]
         $(#[$about])*
         mod $room;
     )* };
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod clock;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod config;
 mod error;
 pub mod format;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod store;
-#[cfg(all(feature = "testing", not(loom)))]
+#[cfg(all(feature = "testing", not(any(loom, shuttle))))]
 pub mod testing;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod upkeep;
 rooms! { planted, sync, unit, region, index, shadow }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use config::{Config, HugePages, OnDamage, Progress};
 pub use error::{Error, Result};
 pub use format::RECORD_HEADER_BYTES_MAX;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use shadow::io::IoCounts;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use store::{
     Binding, Condition, DeleteOptions, Health, OwnedRecord, Pin, PutOptions, Record, Scan, Stats,
     Store, WblockCounts,
 };
 pub use unit::Version;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use upkeep::{Audit, LoadReport, ReclaimStats, Rejected, Runway};
 
 /// The example of the README, which has to compile.

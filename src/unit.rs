@@ -10,10 +10,10 @@ use std::fmt;
 /// Records start on, and are sized in, rblocks of this many bytes.
 pub const RBLOCK_BYTES: u32 = 16;
 /// The unit in which flushes are padded: no durable sector is written again (invariant 6).
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub const SECTOR_BYTES: u32 = 4096;
-/// Four rblocks: under loom a wblock of a few rblocks must have several sectors.
-#[cfg(loom)]
+/// Four rblocks: in models a wblock of a few rblocks must have several sectors.
+#[cfg(any(loom, shuttle))]
 pub const SECTOR_BYTES: u32 = 4 * RBLOCK_BYTES;
 /// Rblocks in one sector.
 pub const SECTOR_RBLOCKS: u32 = SECTOR_BYTES / RBLOCK_BYTES;
@@ -37,7 +37,7 @@ pub const STRIPES_MAX: usize = 1024;
 const _: () = assert!(SECTOR_BYTES.is_multiple_of(RBLOCK_BYTES));
 const _: () = assert!(WBLOCK_BYTES_MIN.is_multiple_of(SECTOR_BYTES));
 const _: () = assert!(WBLOCK_HEADER_BYTES.is_multiple_of(RBLOCK_BYTES));
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(WBLOCK_HEADER_BYTES < SECTOR_BYTES, "a header lies in the first sector");
 const _: () = assert!(cfg!(target_endian = "little"), "the region is the shadow's image: LE");
 

@@ -6,6 +6,10 @@
 //! the sets of calls done, with the state reached, that led nowhere. Cold keys in between make
 //! wblocks full and the index grow.
 //!
+//! Long histories look for what takes many calls. Thousands of short ones (`Plan`) each begin where
+//! something is about to happen under the calls: the index to split, reclaim to move records or to
+//! evict them, the store to be closed and opened again.
+//!
 //! `BRINDLE_HISTORIES=N` runs N histories of each kind; `BRINDLE_SEED=S` starts at seed S.
 //!
 //! Source: Lowe, "Testing for linearizability", 2017.
@@ -26,6 +30,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 const STRIPES: u32 = 2;
 const OPS: u64 = 150;
@@ -81,13 +86,19 @@ struct Entry {
 
 /// Whether the calls on one key can be put in an order that explains every answer.
 fn is_linearizable(entries: &[Entry]) -> bool {
+    has_order(entries, false)
+}
+
+/// The same; with `evicts` the key may be gone before any call.
+fn has_order(entries: &[Entry], evicts: bool) -> bool {
     let mut entries = entries.to_vec();
     entries.sort_by_key(|entry| entry.begun);
     let mut been: HashSet<(Vec<u64>, State)> = HashSet::new();
     let mut done = vec![0_u64; entries.len().div_ceil(64)];
     let is_done = |done: &[u64], at: usize| done[at / 64] >> (at % 64) & 1 == 1;
-    // The calls that were chosen, each with the state before it.
+    // The choices that were made, each with the state before it.
     let mut chosen: Vec<(usize, State)> = Vec::new();
+    // `from`: twice the first call to be tried next, and one more if only after an eviction.
     let (mut state, mut from, mut first_left) = (None, 0, 0);
     while chosen.len() < entries.len() {
         while is_done(&done, first_left) {
@@ -104,28 +115,31 @@ fn is_linearizable(entries: &[Entry]) -> bool {
                 first_end = first_end.min(entry.ended);
             }
         }
-        for at in from.max(first_left)..entries.len() {
+        for choice in from.max(2 * first_left)..2 * entries.len() {
+            let (at, is_evicted) = (choice / 2, choice % 2 == 1);
             if entries[at].begun > first_end {
                 break;
             }
-            if is_done(&done, at) {
+            if is_done(&done, at) || (is_evicted && !(evicts && state.is_some())) {
                 continue;
             }
-            let Some(after) = step(state, &entries[at].call) else { continue };
+            let before = if is_evicted { None } else { state };
+            let Some(after) = step(before, &entries[at].call) else { continue };
             done[at / 64] |= 1 << (at % 64);
             if been.insert((done.clone(), after)) {
-                next = Some((at, after));
+                next = Some((choice, after));
                 break;
             }
             done[at / 64] &= !(1 << (at % 64));
         }
-        if let Some((at, after)) = next {
-            chosen.push((at, state));
+        if let Some((choice, after)) = next {
+            chosen.push((choice, state));
             (state, from) = (after, 0);
         } else {
-            let Some((at, before)) = chosen.pop() else { return false };
+            let Some((choice, before)) = chosen.pop() else { return false };
+            let at = choice / 2;
             done[at / 64] &= !(1 << (at % 64));
-            (state, from, first_left) = (before, at + 1, first_left.min(at));
+            (state, from, first_left) = (before, choice + 1, first_left.min(at));
         }
     }
     true
@@ -164,6 +178,29 @@ fn the_checker_takes_what_has_an_order_and_nothing_else() {
     let delete = |was| Call::Delete { when: Condition::Always, done: Some(was) };
     assert!(history(&[(0, 1, put(1, 1)), (2, 9, delete(true)), (3, 8, delete(false))]));
     assert!(!history(&[(0, 1, put(1, 1)), (2, 9, delete(true)), (3, 8, delete(true))]));
+}
+
+#[test]
+fn the_checker_lets_a_cache_forget_and_nothing_else() {
+    let version = Version::from;
+    let put = |value, when| Call::Put { value, when, done: Some(version(value)) };
+    let get = |found| Call::Get { found };
+    let (one, two) = (Some((1, version(1))), Some((2, version(2))));
+    let history = |calls: &[Call]| {
+        let entry = |(at, call): (u64, &Call)| Entry {
+            key: 0,
+            begun: 2 * at,
+            ended: 2 * at + 1,
+            call: *call,
+        };
+        has_order(&(0..).zip(calls).map(entry).collect::<Vec<_>>(), true)
+    };
+    let always = Condition::Always;
+    assert!(history(&[put(1, always), get(one), get(None), put(2, Condition::IfAbsent), get(two)]));
+    assert!(history(&[put(1, always), Call::Add { new: 1, done: version(2) }]), "gone before it");
+    assert!(!history(&[put(1, always), get(None), get(one)]), "what is forgotten stays so");
+    assert!(!history(&[put(1, always), get(two)]), "a read of what nobody put");
+    assert!(!history(&[put(1, always), put(2, always), get(one)]), "an older version");
 }
 
 /// A value that says `value` over and over: a mixture of two shows. Long ones fill wblocks.
@@ -236,11 +273,11 @@ fn call(store: &Store, key: u64, value: u64, random: &mut Random, last: &mut Ver
 }
 
 /// One thread's part in a history.
-fn work(store: &Store, clock: &AtomicU64, seed: u64, keys: u64) -> Vec<Entry> {
+fn work(store: &Store, clock: &AtomicU64, seed: u64, (keys, ops): (u64, u64)) -> Vec<Entry> {
     let mut random = Random(seed);
     let mut last = vec![Version::default(); usize::try_from(keys).unwrap()];
     let mut entries = Vec::new();
-    for op in 0..OPS {
+    for op in 0..ops {
         if random.below(4) == 0 {
             store.put((1 << 63 | seed << 32 | op).to_le_bytes(), random.bytes(100)).expect("room");
         }
@@ -268,13 +305,24 @@ fn open(has_shadow: bool, wblocks: u32) -> (Store, Option<SimDisk>) {
 
 /// Runs `threads` threads over one store and returns what they did.
 fn record(store: &Store, seed: u64, threads: u64, keys: u64) -> Vec<Entry> {
-    let (clock, start) = (AtomicU64::new(0), Barrier::new(usize::try_from(threads).unwrap()));
+    let clock = AtomicU64::new(0);
+    record_on(store, &clock, seed, (threads, keys, OPS))
+}
+
+/// The same, by a clock that may go on from one part of a history to the next.
+fn record_on(
+    store: &Store,
+    clock: &AtomicU64,
+    seed: u64,
+    (threads, keys, ops): (u64, u64, u64),
+) -> Vec<Entry> {
+    let start = Barrier::new(usize::try_from(threads).unwrap());
     thread::scope(|scope| {
         let spawn = |at| {
-            let (clock, start) = (&clock, &start);
+            let start = &start;
             scope.spawn(move || {
                 start.wait();
-                work(store, clock, seed * 16 + at + 1, keys)
+                work(store, clock, seed * 16 + at + 1, (keys, ops))
             })
         };
         let workers: Vec<_> = (0..threads).map(spawn).collect();
@@ -329,6 +377,166 @@ fn histories_in_memory_are_linearizable() {
 #[test]
 fn histories_with_a_shadow_are_linearizable_and_survive_a_restart() {
     check_histories(true, 100);
+}
+
+/// Short histories that begin where something is about to happen.
+#[derive(Clone, Copy)]
+struct Plan {
+    name: &'static str,
+    has_shadow: bool,
+    wblocks_per_stripe: u32,
+    evict_used_pct: u8,
+    /// Records that are there before, and the bytes of each value.
+    cold: (u64, usize),
+    /// Runs of the store; what is counted is of all but the last opening.
+    runs: u64,
+}
+
+/// What happened under the calls.
+#[derive(Debug, Default)]
+struct Happened {
+    calls: usize,
+    /// Segments of the index that were split or rebuilt.
+    grown: u64,
+    moved: u64,
+    evicted: u64,
+    reopened: u64,
+}
+
+impl Plan {
+    fn open(&self, disk: Option<&SimDisk>) -> Store {
+        let config = config(STRIPES, self.wblocks_per_stripe)
+            .flush_max_ms(2)
+            .sweep_interval(Duration::from_millis(1))
+            .evict_used_pct(self.evict_used_pct)
+            .overload_wait(Duration::from_secs(60))
+            .stop_writes_avail_pct(0);
+        match disk {
+            None => Harness::default().open(config),
+            Some(disk) => Harness::default().open_on(config, Arc::new(disk.clone())),
+        }
+        .expect("opens")
+    }
+
+    /// One history; each key's must have an order.
+    fn check(&self, seed: u64, happened: &mut Happened) {
+        let replay = format!("{}: BRINDLE_SEED={seed} BRINDLE_HISTORIES=1", self.name);
+        let disk = self.has_shadow.then(|| disk(STRIPES, self.wblocks_per_stripe));
+        let (threads, keys, ops) = (2 + seed % 3, 1 + seed % 4, 8 + seed % 9);
+        let clock = AtomicU64::new(0);
+        let mut entries = Vec::new();
+        for run in 0..self.runs {
+            let store = self.open(disk.as_ref());
+            let mut random = Random(seed << 8 | run);
+            let (count, bytes) = self.cold;
+            let cold_key = |number: u64| (1 << 62 | number).to_le_bytes();
+            for cold in 0..if run == 0 { count } else { 0 } {
+                store.put(cold_key(cold), random.bytes(bytes)).expect("room");
+            }
+            let before = store.stats();
+            thread::scope(|scope| {
+                // What is overwritten meanwhile gives reclaim and the index work.
+                scope.spawn(|| {
+                    for _ in 0..count / 4 {
+                        let cold = random.below(count + count / 8);
+                        store.put(cold_key(cold), random.bytes(bytes)).expect("room");
+                    }
+                });
+                let seed = seed * 8 + run;
+                entries.extend(record_on(&store, &clock, seed, (threads, keys, ops)));
+            });
+            let after = store.stats();
+            happened.grown += after.index_splits + after.index_rebuilds;
+            happened.grown -= before.index_splits + before.index_rebuilds;
+            happened.moved += after.reclaim.moved_records;
+            happened.evicted += after.reclaim.evicted;
+            happened.reopened += u64::from(run > 0);
+            read_at(&store, keys, &clock, &mut entries);
+            store.close().expect("closes");
+        }
+        happened.calls += entries.len();
+        for key in 0..keys {
+            let of_key: Vec<_> = entries.iter().filter(|entry| entry.key == key).copied().collect();
+            let evicts = self.evict_used_pct > 0;
+            assert!(has_order(&of_key, evicts), "{replay}: key {key}: {of_key:#?}");
+        }
+    }
+
+    fn check_many(&self, count: u64) -> Happened {
+        let count = from_env("BRINDLE_HISTORIES", count);
+        let first = from_env("BRINDLE_SEED", 1);
+        let mut happened = Happened::default();
+        for seed in first..first + count {
+            self.check(seed, &mut happened);
+        }
+        println!("{}: {count} histories from seed {first}: {happened:?}", self.name);
+        happened
+    }
+}
+
+/// What is there now, as one more read of each key, by a clock that goes on.
+fn read_at(store: &Store, keys: u64, clock: &AtomicU64, entries: &mut Vec<Entry>) {
+    for key in 0..keys {
+        let begun = clock.fetch_add(1, Ordering::AcqRel);
+        let found = store.get(hot(key)).map(|record| (number(&record), record.version()));
+        let ended = clock.fetch_add(1, Ordering::AcqRel);
+        entries.push(Entry { key, begun, ended, call: Call::Get { found } });
+    }
+}
+
+const IN_MEMORY: Plan = Plan {
+    name: "in memory",
+    has_shadow: false,
+    wblocks_per_stripe: 8,
+    evict_used_pct: 0,
+    cold: (8, 100),
+    runs: 1,
+};
+
+#[test]
+fn short_histories_in_memory_are_linearizable() {
+    IN_MEMORY.check_many(150);
+}
+
+/// The first segment has room for some 1,900 keys.
+#[test]
+fn short_histories_are_linearizable_while_the_index_grows() {
+    let plan = Plan { name: "growth", wblocks_per_stripe: 12, cold: (1_880, 1), ..IN_MEMORY };
+    let happened = plan.check_many(40);
+    assert!(happened.grown > 0, "nothing grew: {happened:?}");
+}
+
+/// Some 60% full, and overwritten: reclaim moves what is live.
+const MOVES: Plan = Plan { name: "moves", cold: (310, 1_800), ..IN_MEMORY };
+
+#[test]
+fn short_histories_are_linearizable_while_records_are_moved() {
+    let happened = MOVES.check_many(60);
+    assert!(happened.moved > 0, "nothing was moved: {happened:?}");
+    let on_shadow = Plan { name: "moves on a shadow", has_shadow: true, ..MOVES };
+    let happened = on_shadow.check_many(20);
+    assert!(happened.moved > 0, "nothing was moved: {happened:?}");
+}
+
+const EVICTIONS: Plan =
+    Plan { name: "evictions", evict_used_pct: 45, cold: (400, 1_800), ..IN_MEMORY };
+
+#[test]
+fn short_histories_of_a_cache_are_linearizable_but_for_what_it_forgets() {
+    let happened = EVICTIONS.check_many(40);
+    assert!(happened.evicted > 0, "nothing was evicted: {happened:?}");
+    let on_shadow = Plan { name: "evictions on a shadow", has_shadow: true, ..EVICTIONS };
+    let happened = on_shadow.check_many(20);
+    assert!(happened.evicted > 0, "nothing was evicted: {happened:?}");
+}
+
+#[test]
+fn short_histories_are_linearizable_across_restarts() {
+    let plan =
+        Plan { name: "restarts", has_shadow: true, runs: 3, cold: (200, 1_000), ..IN_MEMORY };
+    plan.check_many(30);
+    let cache = Plan { name: "restarts of a cache", has_shadow: true, runs: 2, ..EVICTIONS };
+    cache.check_many(15);
 }
 
 #[test]

@@ -24,10 +24,10 @@ use crate::unit::{Location, RBLOCK_BYTES};
 pub const PADDING_HEAD_BYTES: usize = 16;
 /// Most flushes of one wblock: each takes at least a sector.
 pub const FLUSHES_MAX: u16 = 2048;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const _: () =
     assert!(FLUSHES_MAX as u32 == crate::unit::WBLOCK_BYTES_MAX / crate::unit::SECTOR_BYTES);
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(super::SUPERBLOCK_BYTES == crate::unit::SECTOR_BYTES as usize);
 
 /// The flush number that says: no flush ends here.

@@ -24,7 +24,7 @@ use crate::unit::Location;
 use std::io;
 use std::ptr::NonNull;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 use crate::config::HugePages;
 
 /// Records that a new index expects in its fullest segments: 86% of the slots, which few of them
@@ -147,7 +147,7 @@ impl Index {
     /// # Errors
     ///
     /// The system gives no memory.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub fn new(expected_records: u64, huge_pages: HugePages) -> io::Result<Self> {
         Self::with_pool(expected_records, Pool::new(huge_pages))
     }
@@ -157,7 +157,7 @@ impl Index {
     /// # Errors
     ///
     /// None.
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     pub fn new(expected_records: u64) -> io::Result<Self> {
         Self::with_pool(expected_records, Pool::new())
     }

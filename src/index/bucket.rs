@@ -9,14 +9,14 @@ use super::entry::{BUCKET_SLOTS, Word};
 /// [empty](Word::is_empty) ones.
 #[inline]
 pub fn scan(words: [Word; BUCKET_SLOTS], fingerprint: Word) -> (u32, u32) {
-    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    #[cfg(all(target_arch = "x86_64", not(any(loom, shuttle, miri))))]
     // SAFETY: SSE2 is part of x86_64.
     return unsafe { sse2::scan(words.map(Word::raw), fingerprint.raw()) };
-    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+    #[cfg(not(all(target_arch = "x86_64", not(any(loom, shuttle, miri)))))]
     one_by_one(words, fingerprint)
 }
 
-#[cfg(any(test, not(all(target_arch = "x86_64", not(any(loom, miri))))))]
+#[cfg(any(test, not(all(target_arch = "x86_64", not(any(loom, shuttle, miri))))))]
 fn one_by_one(words: [Word; BUCKET_SLOTS], fingerprint: Word) -> (u32, u32) {
     let (mut matches, mut empties) = (0, 0);
     for (at, word) in words.into_iter().enumerate() {
@@ -28,7 +28,7 @@ fn one_by_one(words: [Word; BUCKET_SLOTS], fingerprint: Word) -> (u32, u32) {
 
 /// Words in two halves, four of each kind in a register. What makes two words resemble each other
 /// lies in the upper half.
-#[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+#[cfg(all(target_arch = "x86_64", not(any(loom, shuttle, miri))))]
 mod sse2 {
     use crate::index::entry::{BUCKET_SLOTS, FROZEN, TURN_SHIFT};
     use std::arch::x86_64::{

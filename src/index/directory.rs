@@ -62,7 +62,7 @@ struct Table {
     depth: u32,
     slots: Box<[AtomicPtr<Segment>]>,
     /// Stands in for freeing, which loom cannot see.
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     reclaimed: crate::sync::AtomicBool,
 }
 
@@ -72,7 +72,7 @@ impl Table {
         Self {
             depth,
             slots: slots.into_boxed_slice(),
-            #[cfg(loom)]
+            #[cfg(any(loom, shuttle))]
             reclaimed: crate::sync::AtomicBool::new(false),
         }
     }
@@ -250,7 +250,7 @@ impl Directory {
         let table = self.root.load(Acquire);
         // SAFETY: never null, and retired through the epoch after the root named another.
         let table = unsafe { &*table };
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         // ORDERING: Acquire: any later access would be to freed memory.
         assert!(!table.reclaimed.load(Acquire), "used after its reclamation");
         table
@@ -280,7 +280,7 @@ impl Directory {
             // ORDERING: as above.
             let segment = slot.load(Relaxed);
             if let Some(at) = NonNull::new(segment).filter(|_| segment != before) {
-                #[cfg(loom)]
+                #[cfg(any(loom, shuttle))]
                 // SAFETY: (1).
                 assert!(unsafe { at.as_ref() }.successors().is_none(), "D5: all is installed");
                 // SAFETY: (1); slots that name one segment are neighbours.
@@ -299,14 +299,14 @@ impl TablePointer {
     fn free(self) {
         // SAFETY: from `Box::into_raw`, and no longer reachable: both callers say why.
         let table = unsafe { Box::from_raw(self.0) };
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         {
             // ORDERING: Release, so that the model sees the end as early as it may be.
             table.reclaimed.store(true, Release);
             // Not freed: a late reader should find the flag. The model is short.
             Box::leak(table);
         }
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, shuttle)))]
         drop(table);
     }
 }

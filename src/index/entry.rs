@@ -31,16 +31,16 @@ use crate::sync::{Acquire, AtomicU64, Relaxed, Release};
 use crate::unit::{LOCATION_BITS, Location};
 
 /// Buckets in a segment: with one line for the header, 16 KiB.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub const BUCKETS: u32 = 255;
 /// Entries in a bucket, one cache line.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub const BUCKET_SLOTS: usize = 8;
 /// Buckets that a key may be in.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub const WINDOW: u32 = 16;
 /// Distinct distances between the buckets of one key: `1..=STEPS`. A power of two.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const STEPS: u64 = 16;
 
 /// Under loom the third insert of one home bucket must grow the segment, and still leave an EMPTY
@@ -55,6 +55,19 @@ pub const BUCKET_SLOTS: usize = 1;
 pub const WINDOW: u32 = 2;
 #[cfg(loom)]
 const STEPS: u64 = 1;
+
+/// Under shuttle: small, so that segments are soon replaced, and yet with buckets of several slots
+/// and steps that differ.
+#[cfg(shuttle)]
+pub const BUCKETS: u32 = 5;
+/// See [`BUCKETS`].
+#[cfg(shuttle)]
+pub const BUCKET_SLOTS: usize = 2;
+/// See [`BUCKETS`].
+#[cfg(shuttle)]
+pub const WINDOW: u32 = 3;
+#[cfg(shuttle)]
+const STEPS: u64 = 2;
 
 /// Entries in a segment.
 pub const SEGMENT_SLOTS: usize = BUCKETS as usize * BUCKET_SLOTS;
@@ -352,7 +365,7 @@ impl Slot {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

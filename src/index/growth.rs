@@ -32,11 +32,14 @@ use crate::unit::Location;
 use std::ptr::NonNull;
 
 /// Most live entries of a segment that is rebuilt rather than split.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const REBUILD_LIVE_MAX: usize = SEGMENT_SLOTS * 17 / 20;
 /// See above.
 #[cfg(loom)]
 const REBUILD_LIVE_MAX: usize = 1;
+/// See above.
+#[cfg(shuttle)]
+const REBUILD_LIVE_MAX: usize = 4;
 
 /// What the index asks about records.
 pub trait Records {
@@ -243,7 +246,7 @@ impl Nursery {
 /// Makes an empty segment of zeroed memory.
 pub fn plant(blank: &Blank, range: Range) {
     // In a build, all zero is EMPTY, and stays untouched, so that no page is faulted in for it.
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     for index in 0..SEGMENT_SLOTS {
         // SAFETY: (1) A blank is its taker's alone. (2) As the loop says.
         unsafe { Segment::write_slot(blank.place(), index, Word::EMPTY) };

@@ -26,13 +26,13 @@ mod growth;
 mod pool;
 mod scan;
 mod segment;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
 pub use api::{Index, IndexFull, Occupied, Place, Vacant};
 pub use entry::{Changed, Hash};
 pub use forgotten::Forgotten;
 pub use growth::Records;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub use scan::SlotRef;
 pub use scan::{ScanCursor, SlotState};

@@ -18,8 +18,9 @@
 //! Happens-before edges
 //! - E3  `push` (Release) to `take` (Acquire): the link, and the end of the last use.
 //!
-//! Checked by: `tests.rs` (threads, bytes). Not modelled: under loom nothing is reused, so that a
-//! use after reclamation is seen; P1 and E3 rest on the argument above and on stress.
+//! Checked by: `tests.rs` (threads, bytes), `shuttle-tests/tests/index.rs` (P1). Under loom
+//! nothing is reused, so that a use after reclamation is seen; E3 rests on the argument above and
+//! on stress.
 //!
 //! [`give_back`]: Pool::give_back
 //! [`retire`]: Pool::retire
@@ -30,9 +31,9 @@ use crate::sync::{Acquire, Arc, AtomicPtr, AtomicU64, Relaxed, Release};
 use std::io;
 use std::ptr::{self, NonNull};
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 use crate::config::HugePages;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 use crate::region::{HUGE_PAGE_BYTES, Mapping};
 
 /// See the file header.
@@ -41,7 +42,7 @@ pub struct Pool {
     free: AtomicPtr<Segment>,
     chunks: AtomicPtr<Chunk>,
     bytes: AtomicU64,
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     huge_pages: HugePages,
 }
 
@@ -63,21 +64,21 @@ unsafe impl Send for Blank {}
 /// Mapped memory, listed so that the pool can unmap it. Only pushed while the pool lives.
 #[derive(Debug)]
 struct Chunk {
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     _mapping: Mapping,
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     boxed: *mut std::mem::MaybeUninit<Segment>,
     next: *mut Chunk,
 }
 
 impl Pool {
     /// A pool without memory.
-    pub fn new(#[cfg(not(loom))] huge_pages: HugePages) -> Self {
+    pub fn new(#[cfg(not(any(loom, shuttle)))] huge_pages: HugePages) -> Self {
         Self {
             free: AtomicPtr::new(ptr::null_mut()),
             chunks: AtomicPtr::new(ptr::null_mut()),
             bytes: AtomicU64::new(0),
-            #[cfg(not(loom))]
+            #[cfg(not(any(loom, shuttle)))]
             huge_pages,
         }
     }
@@ -187,7 +188,7 @@ impl Pool {
     /// # Errors
     ///
     /// The system's.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub fn map(&self, segments: usize) -> io::Result<Blank> {
         const _: () = assert!(HUGE_PAGE_BYTES.is_multiple_of(SEGMENT_BYTES));
         let wanted = segments.checked_mul(SEGMENT_BYTES).ok_or(io::ErrorKind::OutOfMemory)?;
@@ -207,7 +208,7 @@ impl Pool {
     }
 
     /// One segment in a box of its own, kept until the pool drops.
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     pub fn map(&self, _segments: usize) -> io::Result<Blank> {
         let boxed = Box::into_raw(Box::new(std::mem::MaybeUninit::<Segment>::uninit()));
         let place = NonNull::new(boxed.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
@@ -226,7 +227,7 @@ impl Drop for Pool {
             // SAFETY: from `Box::into_raw` in `keep`, listed once.
             let chunk = unsafe { Box::from_raw(next) };
             next = chunk.next;
-            #[cfg(loom)]
+            #[cfg(any(loom, shuttle))]
             // SAFETY: from `Box::into_raw` in `map`.
             drop(unsafe { Box::from_raw(chunk.boxed) });
         }

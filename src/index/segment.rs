@@ -56,9 +56,9 @@ use std::ptr::{self, NonNull};
 /// Bytes, and alignment, of a segment.
 pub const SEGMENT_BYTES: usize = 16 << 10;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(size_of::<Segment>() == SEGMENT_BYTES);
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(size_of::<Bucket>() == 64, "a bucket is one cache line");
 
 /// See the file header.
@@ -72,7 +72,7 @@ pub struct Segment {
     pub next: AtomicPtr<Segment>,
     range: Range,
     /// Stands in for unmapping, which loom cannot see.
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     reclaimed: crate::sync::AtomicBool,
     buckets: [Bucket; BUCKETS as usize],
 }
@@ -183,7 +183,7 @@ impl Segment {
     pub unsafe fn at<'g>(at: NonNull<Self>, _guard: &'g Guard) -> &'g Self {
         // SAFETY: (1), (2): retired through the epoch, so it lives as long as the guard.
         let segment: &'g Self = unsafe { at.as_ref() };
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         segment.assert_not_reclaimed();
         segment
     }
@@ -229,6 +229,8 @@ impl Segment {
         let mut at = probe.home();
         let mut turn = 0;
         loop {
+            #[cfg(all(test, not(any(loom, shuttle))))]
+            super::tests::note_bucket();
             let bucket = self.bucket(at);
             let fingerprint = probe.fingerprint(turn);
             let (mut matches, empties) = bucket.scan(fingerprint);
@@ -330,7 +332,7 @@ impl Segment {
         let place = unsafe { &raw mut (*blank).range };
         // SAFETY: (1).
         unsafe { place.write(range) };
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         {
             // SAFETY: within the segment (1).
             let reclaimed = unsafe { &raw mut (*blank).reclaimed };
@@ -412,7 +414,7 @@ impl Segment {
     pub unsafe fn clear(at: NonNull<Self>) {
         // SAFETY: initialised, and not shared (1).
         let segment = unsafe { at.as_ref() };
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         segment.assert_not_reclaimed();
         // ORDERING: Acquire, edge E2: the box was perhaps made by another thread.
         let successors = segment.successors.swap(ptr::null_mut(), Acquire);
@@ -420,12 +422,12 @@ impl Segment {
             // SAFETY: from `Box::into_raw` in `publish`, and nobody else has it any more (1).
             drop(unsafe { Box::from_raw(successors) });
         }
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         // ORDERING: Release, so that the model sees the reuse as early as it may be.
         segment.reclaimed.store(true, Release);
     }
 
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     fn assert_not_reclaimed(&self) {
         // ORDERING: Acquire: any later access would be to freed memory.
         assert!(!self.reclaimed.load(Acquire), "used after its reclamation");

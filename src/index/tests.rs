@@ -8,6 +8,7 @@ use crate::config::HugePages;
 use crate::sync::epoch::{Guard, pin};
 use crate::sync::{AtomicBool, Relaxed};
 use crate::unit::Location;
+use std::cell::Cell;
 use std::collections::HashMap;
 
 /// Versions of a key lie next to each other.
@@ -74,6 +75,15 @@ fn find(index: &Index, guard: &Guard, keys: &Keys, key: u64) -> Option<Location>
 
 fn index(expected: u64) -> Index {
     Index::new(expected, HugePages::Off).unwrap()
+}
+
+thread_local! {
+    static BUCKETS_SEEN: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A search of this thread looks at one bucket more.
+pub(super) fn note_bucket() {
+    BUCKETS_SEEN.set(BUCKETS_SEEN.get() + 1);
 }
 
 /// All keys, each with how often it was seen.
@@ -369,4 +379,69 @@ fn a_new_index_is_empty_and_a_dropped_one_is_gone() {
         assert!(index.bytes() <= 2 * (2 << 20) + 16 * expected);
         index.prefetch(&pin(), Hash(3));
     }
+}
+
+type Mix = fn(u64) -> u64;
+
+/// Buckets and records that a find looks at on average, of keys that are there and of others that
+/// are as much alike, in hundredths.
+fn work_of_a_find(hash: Mix, count: u64) -> [u64; 2] {
+    let (index, keys) = (index(0), Keys(hash));
+    for key in 0..count {
+        assert_eq!(put(&index, &keys, key, 0), Ok(true));
+    }
+    let (guard, mut records) = (pin(), 0);
+    BUCKETS_SEEN.set(0);
+    for key in 0..2 * count {
+        let is_key = |at| {
+            records += 1;
+            key_of(at) == key
+        };
+        assert_eq!(index.find(&guard, Hash(hash(key)), is_key).is_some(), key < count);
+    }
+    [BUCKETS_SEEN.get() * 50 / count, records * 50 / count]
+}
+
+/// Keys that share all that is cheap to choose by trying. A bucket is a cache line, a record one or
+/// two: a search of random keys takes about two lines, of these at most a few more.
+#[test]
+fn keys_chosen_to_collide_cost_a_few_more_lines() {
+    // A range as thin as the index lets segments be deep; in a thinner one it is full at some 2,000
+    // keys: see `keys_of_one_segment_end_in_full`.
+    let kinds: [(&str, Mix); 4] = [
+        ("any", mix),
+        ("one home bucket", |key| mix(key) & !0xFFFF_FFFF | 0x1234_5678),
+        ("one step and home bucket", |key| mix(key) & !0xFF_FFFF_FFFF | 0x12_1234_5678),
+        ("one range", |key| mix(key) >> 5 | 0x15 << 59),
+    ];
+    for (name, hash) in kinds {
+        let [buckets, records] = work_of_a_find(hash, 4_000);
+        assert!(buckets <= 800, "{name}: {buckets} hundredths of a bucket");
+        assert!(records <= 150, "{name}: {records} hundredths of a record");
+    }
+}
+
+/// What the tests above do, in the least that makes a segment split: for Miri.
+#[test]
+fn two_threads_split_a_segment_between_them() {
+    let index = index(0);
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let index = &index;
+            scope.spawn(move || {
+                for key in (0..2_100_u64).filter(|key| key % 2 == thread) {
+                    assert_eq!(put(index, &KEYS, key, 0), Ok(true));
+                    if key % 50 < 2 {
+                        assert_eq!(put(index, &KEYS, key, 1), Ok(false));
+                        assert!(find(index, &pin(), &KEYS, key).is_some());
+                    }
+                    if key % 70 < 2 {
+                        assert!(remove(index, &KEYS, key));
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(index.splits(), 1);
+    assert_eq!(scan(&index, || {}).len(), 2_100 - 60);
 }

@@ -47,14 +47,22 @@ impl Mapping {
             return Self::new(map.into(), bytes, HugePages::Explicit);
         }
         // One huge page more than asked for, so that an aligned start always fits.
-        let map = MmapOptions::new().len(bytes + HUGE_PAGE_BYTES).no_reserve_swap().map_anon()?;
+        let mut options = MmapOptions::new();
+        options.len(bytes + HUGE_PAGE_BYTES);
+        if !cfg!(miri) {
+            options.no_reserve_swap();
+        }
+        let map = options.map_anon()?;
         let granted =
             if huge_pages == HugePages::Off { HugePages::Off } else { HugePages::Transparent };
         Self::new(map.into(), bytes, granted)
     }
 
     fn new(map: MmapRaw, bytes: usize, huge_pages: HugePages) -> io::Result<Self> {
-        map.advise(Advice::DontFork)?;
+        // Miri knows neither advice nor a fork.
+        if !cfg!(miri) {
+            map.advise(Advice::DontFork)?;
+        }
         if huge_pages == HugePages::Transparent {
             // A kernel without transparent huge pages refuses; small pages serve as well.
             let _ = map.advise(Advice::HugePage);

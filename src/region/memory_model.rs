@@ -1,5 +1,6 @@
-//! The region under loom: one atomic for each commit word and one cell for the other bytes of each
-//! rblock, so that loom reports an access that no edge orders as a data race.
+//! The region in models: one atomic for each commit word and one cell for the other bytes of each
+//! rblock, so that loom reports an access that no edge orders as a data race, and shuttle one that
+//! falls into another.
 
 use crate::sync::{AtomicU64, ModelCell};
 use crate::unit::{Geometry, Location, RBLOCK_BYTES};
@@ -12,7 +13,7 @@ pub struct Region {
     contents: Vec<ModelCell<u64>>,
 }
 
-// SAFETY: loom checks every access to the cells.
+// SAFETY: loom, or the cell itself, checks every access to the cells.
 unsafe impl Sync for Region {}
 
 impl Region {
@@ -39,13 +40,13 @@ impl Region {
     ///
     /// # Safety
     ///
-    /// 1. As for the real one; loom checks it.
+    /// 1. As for the real one; the model checks it.
     pub unsafe fn write(&self, location: Location, offset: usize, bytes: &[u8]) {
         let Some(first) = bytes.first() else { return };
         let start = location.0 + (offset / RBLOCK_BYTES as usize) as u64;
         let end = location.0 + ((offset + bytes.len()) as u64).div_ceil(16);
         for rblock in start..end {
-            // SAFETY: the property under test: loom fails the model if it does not hold.
+            // SAFETY: the property under test: the cell fails the model if it does not hold.
             self.contents[rblock as usize].with_mut(|cell| unsafe { *cell = u64::from(*first) });
         }
     }

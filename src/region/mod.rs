@@ -4,22 +4,24 @@ mod commit;
 mod cut;
 mod gate;
 mod header;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod mapping;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod memory;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 #[path = "memory_model.rs"]
 mod memory;
 mod open_word;
 mod reservation;
 mod stripe;
 mod supply;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
 mod wblock;
 
 pub use cut::Cut;
 pub use gate::{Barriers, Gate, Waiting};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use mapping::{HUGE_PAGE_BYTES, Mapping};
 pub use memory::Region;
 pub use reservation::Reservation;

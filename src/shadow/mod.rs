@@ -13,38 +13,38 @@
 //! | `set`     | the members of a store, their superblocks, what belongs together |
 //! | `files`   | their names, which exist, creating them                         |
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod attach;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod files;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod flusher;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub mod io;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod jobs;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod pump;
 mod requests;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod service;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod set;
 mod tickets;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use attach::{Answer, Request, open_target, survey_targets};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use files::{Created, complete, reserve};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use flusher::{Flusher, Layout, Round};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use pump::{Pump, Work};
 pub use requests::Requests;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use service::{Service, Unmet};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use set::{ShadowSet, Standing, Survey, member_bytes, open, random, survey};
 pub use tickets::Tickets;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub use tickets::Waited;

@@ -9,10 +9,10 @@
 #![forbid(unsafe_code)]
 
 use super::tickets::Tickets;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 use crate::region::State;
 use crate::region::{Barriers, Stripes};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 use crate::sync::Release;
 use crate::sync::{Acquire, Arc, AtomicU64, Mutex, Relaxed, lock};
 use crate::unit::WblockId;
@@ -41,7 +41,7 @@ impl Requests {
 
     /// Before the first round: asks for every wblock that cold start could not use to be struck
     /// out.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub fn strike_damaged(&self) {
         let is_damaged = |wblock: &WblockId| self.stripes.wblock(*wblock).state() == State::Damaged;
         let wblocks = self.stripes.wblocks().map(|(wblock, _)| wblock).filter(is_damaged);
@@ -70,7 +70,7 @@ impl Requests {
     }
 
     /// The floor that is asked for and not yet durable.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub(super) fn wanted_floor(&self) -> Option<u64> {
         // ORDERING: Relaxed, as in `raise_floor`; nobody but the pump stores the other.
         let wanted = self.wanted_floor_us.load(Relaxed);
@@ -78,7 +78,7 @@ impl Requests {
     }
 
     /// Every superblock says `floor_us`, durably.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub(super) fn set_floor(&self, floor_us: u64) {
         // ORDERING: Release, Q2: the superblocks are durable before.
         self.floor_us.store(floor_us, Release);

@@ -89,7 +89,7 @@ impl Tickets {
     }
 
     /// Sleeps until `ticket` is durable, the shadow has failed, or `deadline`.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub fn wait(&self, ticket: u64, deadline: std::time::Instant) -> Waited {
         let mut completed = lock(&self.completed);
         loop {
@@ -112,7 +112,7 @@ impl Tickets {
     }
 
     /// Sleeps until `ticket` is durable or the shadow has failed.
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     pub fn wait(&self, ticket: u64) -> Waited {
         let mut completed = lock(&self.completed);
         while completed.ticket < ticket && !completed.failed {

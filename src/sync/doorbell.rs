@@ -28,7 +28,7 @@ impl Doorbell {
     }
 
     /// Sleeps until rung, or for `timeout` if there is one. True: it was rung.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub fn wait(&self, timeout: Option<std::time::Duration>) -> bool {
         use std::sync::PoisonError;
         let rung = lock(&self.rung);

@@ -1,15 +1,20 @@
-//! The only door to atomics, locks and threads: `std` in a build, `loom` under `--cfg loom`.
+//! The only door to atomics, locks and threads: `std` in a build, `loom` under `--cfg loom`,
+//! `shuttle` under `--cfg shuttle`.
+//!
+//! Loom tries all that the memory model allows, on protocols of a few steps. Shuttle sees no weak
+//! memory, and in turn runs whole stripes and a whole index, on schedules drawn at random. Both
+//! run the same small wblocks and segments, and the same stand-ins for what they cannot look into.
 //!
 //! Rules
-//! - No other room names `std::sync::atomic` or `loom` (`tests/tidy.rs` checks it): an atomic
-//!   that loom cannot see is an ordering that no model checks.
+//! - No other room names `std::sync::atomic`, `loom` or `shuttle` (`tests/tidy.rs` checks it): an
+//!   atomic that loom cannot see is an ordering that no model checks.
 //! - `SeqCst` is not exported. Loom treats a `SeqCst` access as `AcqRel`, so a proof that leans on
 //!   one could not be checked. Where one total order is needed, [`fence_seq_cst`] is, which loom
 //!   models faithfully.
-//! - Epochs come through [`epoch`]: crossbeam's in a build; under loom a stand-in that reclaims
-//!   as early as the contract allows, so that a use after retirement is caught.
+//! - Epochs come through [`epoch`]: crossbeam's in a build; in models a stand-in that reclaims as
+//!   early as the contract allows, so that a use after retirement is caught.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use std::{
     hint::spin_loop,
     sync::{
@@ -23,6 +28,8 @@ pub use std::{
     thread,
 };
 
+#[cfg(loom)]
+use loom::lazy_static;
 #[cfg(loom)]
 pub use loom::{
     cell::UnsafeCell as ModelCell,
@@ -38,21 +45,41 @@ pub use loom::{
     thread,
 };
 
-#[cfg(not(loom))]
+#[cfg(shuttle)]
+use shuttle::lazy_static;
+#[cfg(shuttle)]
+pub use shuttle::{
+    hint::spin_loop,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{
+            AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+            fence,
+        },
+    },
+    thread,
+};
+
+#[cfg(shuttle)]
+mod cell_model;
+#[cfg(not(any(loom, shuttle)))]
 pub mod core;
 mod doorbell;
 pub mod epoch;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub mod fork;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub mod memory;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod queue_model;
 
-#[cfg(not(loom))]
+#[cfg(shuttle)]
+pub use cell_model::ModelCell;
+#[cfg(not(any(loom, shuttle)))]
 pub use crossbeam_queue::ArrayQueue;
 pub use doorbell::Doorbell;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub use queue_model::ArrayQueue;
 
 /// A value alone on its cache lines: two lines, for the pair that prefetchers fetch together.
@@ -85,7 +112,9 @@ pub fn prefetch(address: *const u8) {
 pub fn fence_seq_cst() {
     #[cfg(loom)]
     use loom::sync::atomic::Ordering::SeqCst;
-    #[cfg(not(loom))]
+    #[cfg(shuttle)]
+    use shuttle::sync::atomic::Ordering::SeqCst;
+    #[cfg(not(any(loom, shuttle)))]
     use std::sync::atomic::Ordering::SeqCst;
     // ORDERING: SeqCst, the one that this is for.
     fence(SeqCst);

@@ -1,4 +1,4 @@
-//! The bounded queue under loom, which cannot look into crossbeam's: a lock around a list. What is
+//! The bounded queue in models, which cannot look into crossbeam's: a lock around a list. What is
 //! pushed is before its pop, as there.
 
 use super::{Mutex, lock};

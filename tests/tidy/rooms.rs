@@ -27,6 +27,7 @@ const ABOVE_ALL_FLOORS: &[&str] = &["lib", "testing"];
 const DOORS: &[(&str, &str, &str)] = &[
     ("atomic", "src/sync", "import it from `crate::sync`, or loom cannot see it"),
     ("loom", "src/sync", "import it from `crate::sync`, which switches between std and loom"),
+    ("shuttle", "src/sync", "import it from `crate::sync`, which switches to shuttle, too"),
     ("crossbeam_epoch", "src/sync", "use `crate::sync::epoch`, which has a collector of its own"),
     ("memmap2", "src/region", "ask `crate::region` for memory: a shadow is never mapped"),
     ("io_uring", "src/shadow/io/ring.rs", "submit through the trait in `crate::shadow::io`"),
@@ -171,6 +172,7 @@ fn a_crate_with_a_door_is_named_behind_it() {
     assert!(breaks("src/index/entry.rs", "use std::sync::{Arc, atomic::AtomicU64};"));
     assert!(breaks("src/index/entry.rs", "a: core::sync::atomic::AtomicU64,"));
     assert!(breaks("src/clock.rs", "loom::thread::yield_now();"));
+    assert!(breaks("src/index/entry.rs", "use shuttle::sync::Mutex;"));
     assert!(breaks("src/store/mod.rs", "use crossbeam_epoch as epoch;"));
     assert!(breaks("src/shadow/io/file.rs", "memmap2::Mmap::map(&file)"));
     assert!(breaks("tools/src/dump.rs", "use memmap2::Mmap;"));
@@ -178,6 +180,7 @@ fn a_crate_with_a_door_is_named_behind_it() {
 
     assert!(!breaks("src/sync/mod.rs", "use std::sync::atomic::AtomicU64;"));
     assert!(!breaks("src/index/entry.rs", "#[cfg(loom)]"));
+    assert!(!breaks("src/index/entry.rs", "#[cfg(any(loom, shuttle))]"));
     assert!(!breaks("src/index/entry.rs", "use crate::sync::AtomicU64; // not std::sync::atomic"));
     assert!(!breaks("src/region/mapping.rs", "use memmap2::MmapRaw;"));
     assert!(!breaks("src/shadow/io/ring.rs", "use io_uring::IoUring;"));

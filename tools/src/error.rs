@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// Why a command could not run. Damage is none of these: it is a finding.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +34,9 @@ pub(crate) enum Failure {
          import into a new directory with a `--data-size` of more than that"
     )]
     Full { data_size: String, line: u64, put: u64, source: Box<dyn Error + Send + Sync> },
+    /// Keys are noted while they are read, and there is no memory for one more.
+    #[error("no memory for more than {keys} keys: `--prefix` asks for fewer, `get` for one")]
+    Memory { keys: usize },
     /// What was asked for contradicts itself, beyond what the parser of arguments sees.
     #[error("{0}")]
     Usage(String),
@@ -59,11 +61,12 @@ pub(crate) enum Outcome {
     Bad,
 }
 
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Good => Self::SUCCESS,
-            Outcome::Bad => Self::from(1),
+impl Outcome {
+    /// The exit status.
+    pub(crate) const fn status(self) -> u8 {
+        match self {
+            Self::Good => 0,
+            Self::Bad => 1,
         }
     }
 }

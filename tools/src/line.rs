@@ -4,6 +4,7 @@
 //! - L1  The bytes of key and value that a line is read to are those that it was written from.
 
 use crate::compact::{as_compact, compact};
+use crate::output::write_line;
 use crate::text::{from_hex, to_hex};
 use brindle::format::RecordView;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -154,6 +155,24 @@ fn value_of(raw: &RawLine<'_>) -> Result<Vec<u8>, String> {
         (None, None, None) => Err("has no value".to_owned()),
         _ => Err("has more than one value".to_owned()),
     }
+}
+
+/// What [`check_line`](crate::check_line) does.
+#[expect(clippy::expect_used, reason = "L1, which fuzzing looks at")]
+pub(crate) fn check(text: &[u8]) -> Result<(), String> {
+    let wanted = Wanted::parse(text)?;
+    let expires_at_us = match wanted.life {
+        Life::Endless | Life::Ms(_) => None,
+        Life::Until(us) => Some(us),
+    };
+    let version = wanted.version.unwrap_or_default();
+    let mut line = Vec::new();
+    let record = RecordLine::new(&wanted.key, &wanted.value, version, expires_at_us);
+    write_line(&mut line, &record).expect("memory takes it");
+    let again = Wanted::parse(&line).expect("L1: what is written can be read");
+    assert!(again.key == wanted.key && again.value == wanted.value, "L1: {text:?}");
+    assert_eq!(again.version, Some(version), "L1: {text:?}");
+    Ok(())
 }
 
 #[cfg(test)]

@@ -147,6 +147,8 @@ impl<'s> Winners<'s> {
         let is_dead = is_lost || view.is_tombstone();
         let place = location.0 | if is_dead { DEAD } else { 0 };
         let ours = Winner { reach: view.rank().reach(), place };
+        let keys = self.table.len();
+        self.table.try_reserve(1).map_err(|_| Failure::Memory { keys })?;
         match self.table.entry(self.states.each_ref().map(|state| state.hash_one(view.key()))) {
             Entry::Vacant(vacant) => {
                 vacant.insert(ours);

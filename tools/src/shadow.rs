@@ -5,6 +5,7 @@
 
 use crate::args::PathArgs;
 use crate::error::Failure;
+use crate::output::is_silent;
 use brindle::format::{
     CopyError, CopyName, DamagedCopy, Found, Geometry, Location, SUPERBLOCK_AREA_BYTES,
     SUPERBLOCK_BYTES, SUPERBLOCK_COPY_B_OFFSET, Superblock, WblockId, choose,
@@ -19,7 +20,14 @@ use std::time::Duration;
 /// Looks at something that a live store may be writing, before it is believed to be damaged.
 pub(crate) const RETRIES: u32 = 3;
 /// Time between two such looks.
-pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Waits between two such looks; not where nobody can be writing.
+pub(crate) fn pause() {
+    if !is_silent() {
+        thread::sleep(RETRY_PAUSE);
+    }
+}
 
 /// A shadow with a superblock that verifies.
 #[derive(Debug)]
@@ -285,7 +293,7 @@ fn find(file: &File) -> io::Result<Found> {
         if is_settled || attempt == RETRIES {
             break;
         }
-        thread::sleep(RETRY_PAUSE);
+        pause();
     }
     Ok(found)
 }

@@ -1,6 +1,7 @@
 //! Sizes, instants, keys and hex digits as people write and read them.
 
 use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -82,6 +83,16 @@ pub(crate) fn shown_key(key: &[u8]) -> String {
     }
 }
 
+/// `text` for people: what would move a terminal's cursor is escaped.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unprintable) {
+        return Cow::Borrowed(text);
+    }
+    let escaped =
+        |c: char| if is_unprintable(c) { c.escape_default().to_string() } else { c.into() };
+    Cow::Owned(text.chars().map(escaped).collect())
+}
+
 /// Control characters, and those that turn the direction of writing or take no room.
 pub(crate) fn is_unprintable(c: char) -> bool {
     c.is_control()
@@ -156,5 +167,6 @@ mod tests {
         assert_eq!(shown_key(b"a\x1b[2J"), "a\\x1b[2J");
         assert_eq!(shown_key("a\u{202e}b".as_bytes()), "a\\xe2\\x80\\xaeb");
         assert_eq!(shown_key(&[255, b'"']), "\\xff\\\"");
+        assert_eq!(shown("a\u{9b}2J \\ \u{202e}ä\n"), "a\\u{9b}2J \\ \\u{202e}ä\\n");
     }
 }

@@ -13,7 +13,7 @@ use crate::line::KeyText;
 use crate::output::write_document;
 use crate::progress::Progress;
 use crate::shadow::{Member, Shadow, copy_name};
-use crate::text::{Size, shown_key};
+use crate::text::{Size, shown, shown_key};
 use crate::wblock::{Reader, Walked, Wblock, counts};
 use brindle::format::{Damage, DamageCause, DamageKind, RecordView, StoreId, WblockHeader};
 use serde::{Serialize, Serializer};
@@ -276,14 +276,14 @@ fn foreign(header: &WblockHeader, store_id: StoreId) -> String {
 
 fn write_finding(out: &mut dyn Write, finding: &Finding) -> std::io::Result<()> {
     let Finding { path, wblock, rblock, rblocks, is_damage, what, key } = finding;
-    write!(out, "{} {path}", if *is_damage { "damage" } else { "note  " })?;
+    write!(out, "{} {}", if *is_damage { "damage" } else { "note  " }, shown(path))?;
     if let Some(wblock) = wblock {
         write!(out, ", wblock {wblock}")?;
     }
     if let (Some(rblock), Some(rblocks)) = (rblock, rblocks) {
         write!(out, ", rblocks {rblock}..{}", u64::from(*rblock) + u64::from(*rblocks))?;
     }
-    write!(out, ": {what}")?;
+    write!(out, ": {}", shown(what))?;
     if let Some(key) = key {
         write!(out, "; key {}", shown_key(key))?;
     }

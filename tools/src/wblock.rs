@@ -11,13 +11,12 @@
 //! damaged in a wblock of that run is rot, wherever it lies.
 
 use crate::error::Failure;
-use crate::shadow::{Member, RETRIES, RETRY_PAUSE};
+use crate::shadow::{Member, RETRIES, pause};
 use brindle::format::{
     CommitWord, Damage, DamageCause, DamageKind, HeaderState, Location, RBLOCK_BYTES, RecordView,
     SECTOR_BYTES, StoreKey, WblockHeader, WblockHome, WblockPlace, WblockScan, scan_wblock,
 };
 use std::io;
-use std::thread;
 
 /// What a wblock turned out to be.
 #[derive(Debug)]
@@ -51,11 +50,22 @@ pub(crate) struct Walked<'r> {
     pub(crate) in_flux: bool,
 }
 
+/// Pauses in a row, over all wblocks, after which nothing had changed: who has waited for so long
+/// looks at a dead shadow, and damage all over it must not cost a pause a wblock.
+const PAUSES_MAX: u32 = 50;
+
 /// Reads wblocks into one buffer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reader {
     image: Vec<u8>,
     rblocks: Vec<u32>,
+    pauses_left: u32,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self { image: Vec::new(), rblocks: Vec::new(), pauses_left: PAUSES_MAX }
+    }
 }
 
 /// What one reading met.
@@ -102,7 +112,8 @@ impl Reader {
         let mut attempt = 0;
         loop {
             let is_last = attempt == RETRIES;
-            let is_settled = || is_last || member.is_closed_now();
+            let is_weary = self.pauses_left == 0;
+            let is_settled = || is_last || is_weary || member.is_closed_now();
             match self.read_once(member, place) {
                 Err(error) => return Wblock::Refused(error),
                 Ok(Once::Free) => return Wblock::Free,
@@ -112,12 +123,18 @@ impl Reader {
                 Ok(Once::Foreign(_) | Once::Damaged) => {}
                 Ok(Once::Walked(seen)) if is_last || seen.is_known(before.as_ref(), member) => {
                     let in_flux = !seen.is_known(before.as_ref(), member);
+                    if attempt > 0 && before.as_ref() != Some(&seen.scan) {
+                        self.pauses_left = PAUSES_MAX; // somebody writes
+                    }
                     return self.walked(member, place, seen, in_flux);
                 }
                 Ok(Once::Walked(seen)) => before = Some(seen.scan),
             }
             attempt += 1;
-            thread::sleep(RETRY_PAUSE);
+            if let Some(left) = self.pauses_left.checked_sub(1) {
+                self.pauses_left = left;
+                pause();
+            }
         }
     }
 
@@ -229,5 +246,51 @@ fn scanned_place(member: &Member, header: &WblockHeader) -> WblockPlace {
         store_key: StoreKey::of(&header.home.store_id),
         first_location: member.superblock.geometry.location(header.home.wblock, 0),
         header_sequence: header.sequence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::PathArgs;
+    use crate::shadow::Shadow;
+    use brindle::format::{Geometry, Sequence, StoreId, Superblock};
+    use std::fs;
+
+    /// 200 wblocks of a store that was not closed, none of which has a header that verifies.
+    #[test]
+    fn damage_all_over_costs_few_pauses() {
+        let (wblock_bytes, wblocks_per_stripe) = (64 << 10, 200);
+        let superblock = Superblock {
+            generation: 5,
+            store_id: StoreId([7; 16]),
+            stripe: 0,
+            geometry: Geometry { wblock_bytes, stripes: 1, wblocks_per_stripe },
+            hash_seed: 1,
+            clock_floor: 1,
+            sequence_limit: Sequence(1 << 20),
+            created_at: 1,
+            whole_from: Sequence(1),
+            attached_at: 0,
+            clean: false,
+            incomplete: false,
+        };
+        let mut bytes = vec![1; (64 << 10) + 200 * (64 << 10)];
+        bytes[..4096].copy_from_slice(&superblock.encode()[..]);
+        bytes[32 << 10..36 << 10].copy_from_slice(&superblock.encode()[..]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stripe-000.shadow");
+        fs::write(&path, bytes).unwrap();
+        let shadow = Shadow::open(&PathArgs { path, members: Vec::new() });
+        let shadow = shadow.unwrap_or_else(|failure| panic!("{failure}"));
+        let member = &shadow.members[0];
+        let mut reader = Reader::default();
+        let mut pauses = 0;
+        for place in member.places() {
+            let before = reader.pauses_left;
+            assert!(matches!(reader.load(member, place), Wblock::Damaged));
+            pauses += before - reader.pauses_left;
+        }
+        assert_eq!(pauses, PAUSES_MAX, "not three a wblock");
     }
 }

@@ -14,18 +14,18 @@
 //! the asymmetric barrier: M. Desnoyers et al., "User-level implementations of read-copy update",
 //! 2012.
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod model;
 mod passage;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod pin;
 pub mod slot;
 pub mod steward;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub use model::{Guard, advance, pin};
 pub use passage::Passage;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use pin::{Guard, advance, pin};

@@ -1,23 +1,19 @@
-//! Epochs under loom: what is retired is reclaimed as soon as every guard that was alive at its
+//! Epochs in models: what is retired is reclaimed as soon as every guard that was alive at its
 //! retirement is gone, which is the earliest that the contract allows. A reader that reaches a
 //! retired thing without a pin taken before is therefore caught as a use after free.
 //!
-//! The bookkeeping is invisible to loom, so that it orders nothing. What the contract orders is
-//! said apart, and no more than that:
+//! The bookkeeping is invisible to loom and shuttle, so that it orders nothing. What the contract
+//! orders is said apart, and no more than that:
 //! - what was done under guards that are gone is before what is reclaimed then;
 //! - a retirement waits for a pin, or is before it with all that was before. The two fences for
 //!   that are crossbeam's; that of a retirement comes with the flush or the drop of its guard, as
 //!   there.
 
-use loom::sync::atomic::{
-    AtomicU64,
-    Ordering::{Acquire, Release, SeqCst},
-    fence,
-};
+use crate::sync::{Acquire, AtomicU64, Release, fence_seq_cst};
 use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-loom::lazy_static! {
+crate::sync::lazy_static! {
     static ref STATE: Mutex<State> = Mutex::new(State::default());
     static ref GONE: AtomicU64 = AtomicU64::new(0);
 }
@@ -29,11 +25,12 @@ struct State {
     retired: Vec<(Vec<u64>, Box<dyn FnOnce()>)>,
 }
 
-// SAFETY: loom runs its threads one at a time, and what is retired here is plain memory.
+// SAFETY: loom and shuttle run their threads one at a time, and what is retired here is plain
+// memory.
 unsafe impl Send for State {}
 
 impl State {
-    /// Nothing that loom sees may be done while this is locked: it could switch threads.
+    /// Nothing that a model sees may be done while this is locked: it could switch threads.
     fn lock() -> MutexGuard<'static, Self> {
         STATE.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,7 +55,7 @@ pub fn pin() -> Guard {
     let id = state.next;
     state.alive.push(id);
     drop(state);
-    fence(SeqCst);
+    fence_seq_cst();
     Guard { id, bag: RefCell::new(Vec::new()) }
 }
 
@@ -85,7 +82,7 @@ impl Guard {
         if bag.is_empty() {
             return;
         }
-        fence(SeqCst);
+        fence_seq_cst();
         let mut state = State::lock();
         for reclaim in bag {
             let alive = state.alive.clone();

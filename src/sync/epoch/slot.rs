@@ -62,7 +62,7 @@ impl Slot {
         self.word.store(word + 1, Release);
         // ORDERING: edge L1: the store is before every load of the session, to the compiler or to
         // the processor as well.
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, shuttle)))]
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
         if self.needs_fence && depth(word) == 0 {
             fence_seq_cst();
@@ -86,7 +86,7 @@ impl Slot {
 
     /// Ends the session and begins another, if there is but one guard. Only its own thread calls
     /// it.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub fn renew(&self) {
         // ORDERING: Relaxed. Only its own thread writes both.
         if depth(self.word.load(Relaxed)) == 1 && !self.is_last.load(Relaxed) {
@@ -120,7 +120,7 @@ impl Slot {
     }
 
     /// For a thread that is ending already: the slot goes with its next session.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub fn end_with_session(&self) {
         // ORDERING: Relaxed. Only its own thread writes it.
         self.is_last.store(true, Relaxed);

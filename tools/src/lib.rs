@@ -1,0 +1,97 @@
+//! The `brindle` command as a library: `main.rs` runs it, and so do tests and fuzz targets, which
+//! give it their own arguments and take what it writes. No interface for anybody else.
+//!
+//! Principles
+//! - A command that reads never writes: shadows are opened read-only, read with `pread`, not
+//!   locked and not mapped. So it may run beside the store that has them open.
+//! - It reads with `brindle::format` alone, so that it can look at what the engine refuses.
+//! - Damage is a finding and not an error: as much as possible of a damaged shadow is read, in
+//!   memory and time that depend on the bytes there are and not on what they claim.
+//! - What a shadow or a line says cannot move a terminal's cursor: nothing of it is shown raw but
+//!   the value that `get` was asked for.
+//! - Strings end in `args`: every command gets checked types and a writer.
+//! - Data goes to standard output; progress and warnings go to standard error. A closed pipe is
+//!   success: whoever closed it had enough.
+//!
+//! | exit | meaning                                                              |
+//! |------|----------------------------------------------------------------------|
+//! | 0    | done; `verify`: no damage                                            |
+//! | 1    | `verify`: damage was found; `get`: no such key                       |
+//! | 2    | could not run: usage, a file that cannot be opened or is no shadow   |
+#![forbid(unsafe_code)]
+
+mod args;
+mod bench;
+mod compact;
+mod error;
+mod get;
+mod import;
+mod info;
+mod input;
+mod line;
+mod list;
+mod live;
+mod output;
+mod progress;
+mod shadow;
+mod text;
+mod verify;
+mod wblock;
+mod workload;
+
+use args::{Cli, Command};
+use clap::Parser;
+use error::{Failure, Outcome};
+use std::ffi::OsString;
+use std::io::Write;
+
+/// Runs the command that `arguments` name, the program's name first, and writes its data to `out`.
+/// Returns the exit status. Usage and help end the process, as `clap` does it.
+pub fn run_command(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> u8 {
+    run_cli(&Cli::parse_from(arguments), out)
+}
+
+/// As [`run_command`] on files that nobody else has: says nothing on standard error, and does not
+/// wait before a second look, now and later on this thread.
+pub fn run_silently(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> u8 {
+    output::silence();
+    run_command(arguments, out)
+}
+
+/// Reads a line as `import` does, writes it as `export` does, and reads that again.
+///
+/// # Errors
+///
+/// The line is a bad one: why.
+///
+/// # Panics
+///
+/// What was written does not read back as the same record: a bug, which fuzzing looks for.
+pub fn check_line(text: &[u8]) -> Result<(), String> {
+    line::check(text)
+}
+
+fn run_cli(cli: &Cli, out: &mut dyn Write) -> u8 {
+    let done =
+        run(cli, out).and_then(|outcome| out.flush().map(|()| outcome).map_err(Failure::Output));
+    match done {
+        Ok(outcome) => outcome.status(),
+        Err(failure) if failure.is_closed_pipe() => 0,
+        Err(failure) => {
+            output::complain(&failure);
+            2
+        }
+    }
+}
+
+fn run(cli: &Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    match &cli.command {
+        Command::Info(args) => info::run(args, cli.json, out),
+        Command::Verify(args) => verify::run(args, cli.json, out),
+        Command::Ls(args) => list::run_ls(args, cli.json, out),
+        Command::Get(args) => get::run(args, cli.json, out),
+        Command::Export(args) => list::run_export(args, out),
+        Command::Import(args) => import::run(args, cli.json, out),
+        Command::Bench(args) => bench::run(args, cli.json, out),
+    }
+}
