@@ -76,10 +76,19 @@ impl Drop for Guard {
 pub fn advance() {
     // Deferred work is due after the epoch has moved on twice, for which the steward must follow.
     for _ in 0..3 {
-        turn();
+        // A session takes no longer than a get, as a rule: one that was met is soon over.
+        for _ in 0..LOOKS {
+            if turn() {
+                break;
+            }
+            std::thread::yield_now();
+        }
         cover().flush();
     }
 }
+
+/// Looks at the sessions that are in the way, before they are left to the next who helps.
+const LOOKS: u32 = 16;
 
 /// A slot on the list.
 struct Slots {
@@ -141,13 +150,13 @@ fn cover() -> Cover {
     HANDLE.try_with(LocalHandle::pin).unwrap_or_else(|_gone| world().collector.register().pin())
 }
 
-/// One turn of the steward, unless another thread is at it.
-fn turn() {
+/// One turn of the steward, unless another thread is at it. False: sessions are in its way.
+fn turn() -> bool {
     let world = world();
     let mut stewardship = match world.stewardship.try_lock() {
         Ok(stewardship) => stewardship,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-        Err(TryLockError::WouldBlock) => return,
+        Err(TryLockError::WouldBlock) => return true,
     };
     let Stewardship { steward, handles: [one, other] } = &mut *stewardship;
     let pin = || if one.is_pinned() { other.pin() } else { one.pin() };
@@ -155,7 +164,7 @@ fn turn() {
         fence_seq_cst(); // edge L1 of `slot`
         !world.has_barrier || barrier::all_threads()
     };
-    steward.turn(pin, barrier, each_slot);
+    steward.turn(pin, barrier, each_slot)
 }
 
 fn each_slot(look: &mut dyn FnMut(&'static Slot)) {
