@@ -37,7 +37,7 @@ const COUNTS: u32 = 1 << 31;
 const END_BITS: u32 = 12;
 const SEQUENCE_MASK: u64 = (1 << (31 - END_BITS)) - 1;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(
     1 << END_BITS > crate::unit::WBLOCK_BYTES_MAX / crate::unit::SECTOR_BYTES,
     "each sector of the largest wblock can be its last"
