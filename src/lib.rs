@@ -277,7 +277,7 @@
 //! | [`format`](mod@format) | bytes on the shadow; pure, and told once in `src/format/FORMAT.md` |
 //! | `config/`, `error.rs` | keys and their rules; the one error |
 //! | `clock.rs`, `unit.rs`, `sync/` | time; units as types; atomics, or a model's |
-//! | `planted.rs` | mistakes that CI puts back in to test the tests |
+//! | `planted.rs` | mistakes that can be put back in, to test the tests |
 //!
 //! # Features
 //!

@@ -1,4 +1,4 @@
-//! Planted bugs: known mistakes that CI puts back in, one at a time, to see the test fail that is
+//! Planted bugs: known mistakes that are put back in, one at a time, to see the test fail that is
 //! to catch it. A suite that lets one live shows nothing.
 //!
 //! Behind the feature `planted-bugs`, which is for that alone: with it the environment variable
@@ -6,9 +6,8 @@
 //! [`is_planted`] is the constant `false`, and nothing is left in the build.
 //!
 //! `tests/planted.sh` says which test catches which. A publication that is `Relaxed`, a passage
-//! that
-//! is not waited for and their like show on few machines: weakened orderings are planted in the
-//! loom models instead, by `loom-tests/weaken.sh`.
+//! that is not waited for and their like show on few machines: weakened orderings are planted in
+//! the loom models instead, by `loom-tests/weaken.sh`.
 #![forbid(unsafe_code)]
 
 macro_rules! bugs {

@@ -21,7 +21,7 @@ fn stripes() -> Stripes {
         reclaimers: 0,
         has_shadow: false,
     };
-    let region = Region::map(geometry, HugePages::Off).unwrap();
+    let region = Region::map(geometry, HugePages::Off).expect("there is memory");
     let stripes = Stripes::new(region, identity, Sequence(1), NowUs(Box::new(|| 0)));
     for wblock in 0..4 {
         stripes.release(WblockId(wblock));
@@ -31,7 +31,7 @@ fn stripes() -> Stripes {
 
 fn put(stripes: &Stripes, mark: u8) -> Location {
     let guard = pin();
-    let mut space = stripes.reserve(&guard, 0, RBLOCKS, Purpose::Put).unwrap();
+    let mut space = stripes.reserve(&guard, 0, RBLOCKS, Purpose::Put).expect("there is room");
     space.fill(8, &[mark; RBLOCKS as usize * 16 - 8]);
     space.show();
     space.commit()
@@ -49,7 +49,7 @@ fn two_threads_fill_wblocks_side_by_side() {
             })
         };
         let writers = [write(0), write(1)];
-        writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+        writers.into_iter().flat_map(|writer| writer.join().expect("a writer")).collect()
     });
     assert_eq!(places.len(), 16);
     for (mark, at) in places {
