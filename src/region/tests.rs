@@ -1,6 +1,6 @@
 //! Stripes on mapped memory, in the least that fills a wblock: for Miri. What else there is to say
 //! of them is said under loom, under shuttle, and through the store.
-#![expect(clippy::unwrap_used, reason = "a refusal fails the test")]
+#![expect(clippy::expect_used, reason = "a refusal fails the test")]
 
 use super::{Identity, NowUs, Purpose, Region, State, Stripes};
 use crate::config::HugePages;
