@@ -150,12 +150,6 @@ impl Flags {
         (self.0 & Self::PAD_MASK) as usize
     }
 
-    /// There is at least one optional field.
-    #[inline]
-    pub(super) const fn has_optional(self) -> bool {
-        self.0 & Self::OPTIONAL != 0
-    }
-
     /// Bytes in front of the key.
     #[inline]
     pub(super) const fn header_bytes(self) -> usize {

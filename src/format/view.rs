@@ -5,9 +5,9 @@
 //! - V2  A view says nothing about checksums; only [`RecordView::verify`] does.
 #![forbid(unsafe_code)]
 
-use std::mem::offset_of;
+use std::mem::{offset_of, size_of};
 
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, FromZeros};
 
 use super::commit::CommitWord;
 use super::key::{Seed, StoreKey};
@@ -29,19 +29,19 @@ pub enum Verdict {
     Unsupported,
 }
 
-/// A record in place: its bytes, and where key and value lie in them (V1).
+/// A record in place: its bytes, and what tells where key and value lie in them (V1).
+///
+/// No more than that: a view is made for each entry that a search looks at, and what is not asked
+/// for is not read. The ends below are offsets into `body`.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordView<'a> {
     /// All but the commit word.
     body: &'a [u8],
     commit: CommitWord,
-    version: u64,
-    head_check: u32,
-    value_check: u32,
+    key_start: u32,
+    key_end: u32,
+    value_end: u32,
     flags: Flags,
-    expires_at: Option<u64>,
-    key: &'a [u8],
-    value: &'a [u8],
 }
 
 impl<'a> RecordView<'a> {
@@ -60,50 +60,50 @@ impl<'a> RecordView<'a> {
     /// atomic may look at it.
     #[inline]
     pub fn with_word(commit: CommitWord, body: &'a [u8]) -> Option<Self> {
-        let (fixed, rest) = HeadBytes::ref_from_prefix(body).ok()?;
+        let (fixed, _) = HeadBytes::ref_from_prefix(body).ok()?;
         let rblocks = commit.rblocks()?.get();
-        if commit.is_padding()
-            || body.len() + WORD_BYTES != rblocks as usize * RBLOCK_BYTES as usize
-        {
-            return None;
-        }
+        let is_whole = body.len() + WORD_BYTES == rblocks as usize * RBLOCK_BYTES as usize;
         let flags = Flags::from_raw(fixed.flags.get());
-        let (expires_at, rest) =
-            if flags.has_optional() { pass_optional(flags, rest)? } else { (None, rest) };
-        let (key, rest) = rest.split_at_checked(usize::from(fixed.key_len.get()))?;
-        let (value, _pad) = rest.split_at_checked(rest.len().checked_sub(flags.pad())?)?;
-        if key.is_empty() {
+        let key_start = flags.header_bytes() - WORD_BYTES;
+        let key_end = key_start + usize::from(fixed.key_len.get());
+        let value_end = body.len().checked_sub(flags.pad())?;
+        if !is_whole || commit.is_padding() || key_start == key_end || key_end > value_end {
             return None;
         }
-        Some(Self {
-            body,
-            commit,
-            version: fixed.version.get(),
-            head_check: fixed.head_check.get(),
-            value_check: fixed.value_check.get(),
-            flags,
-            expires_at,
-            key,
-            value,
-        })
+        #[expect(clippy::cast_possible_truncation, reason = "a record has at most 2^19 rblocks")]
+        let [key_start, key_end, value_end] = [key_start, key_end, value_end].map(|at| at as u32);
+        Some(Self { body, commit, key_start, key_end, value_end, flags })
+    }
+
+    /// The bytes from one of the ends to another (V1).
+    #[inline]
+    fn between(&self, start: u32, end: u32) -> &'a [u8] {
+        self.body.get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    /// The fixed part of the head (V1: it is there).
+    #[inline]
+    fn head(&self) -> HeadBytes {
+        HeadBytes::read_from_prefix(self.body)
+            .map_or_else(|_| HeadBytes::new_zeroed(), |(head, _)| head)
     }
 
     /// The key: never empty.
     #[inline]
-    pub const fn key(&self) -> &'a [u8] {
-        self.key
+    pub fn key(&self) -> &'a [u8] {
+        self.between(self.key_start, self.key_end)
     }
 
     /// The value; of a tombstone, empty.
     #[inline]
-    pub const fn value(&self) -> &'a [u8] {
-        self.value
+    pub fn value(&self) -> &'a [u8] {
+        self.between(self.key_end, self.value_end)
     }
 
     /// When it was written.
     #[inline]
     pub fn version(&self) -> Version {
-        Version::from(self.version)
+        Version::from(self.head().version.get())
     }
 
     /// What it is; the pad included.
@@ -114,8 +114,12 @@ impl<'a> RecordView<'a> {
 
     /// The last instant of its life: microseconds since 1970. `None`: it lives for ever.
     #[inline]
-    pub const fn expires_at(&self) -> Option<u64> {
-        self.expires_at
+    pub fn expires_at(&self) -> Option<u64> {
+        if !self.flags.contains(Flags::EXPIRES) {
+            return None;
+        }
+        let bytes = self.body.get(size_of::<HeadBytes>()..)?.first_chunk()?; // V1: it is there
+        Some(u64::from_le_bytes(*bytes))
     }
 
     /// Whatever of this key has a version up to this one, and not this `over`, does not count.
@@ -160,14 +164,14 @@ impl<'a> RecordView<'a> {
 
     /// The checksum of everything up to the end of the key, as stored.
     #[inline]
-    pub const fn head_check(&self) -> u32 {
-        self.head_check
+    pub fn head_check(&self) -> u32 {
+        self.head().head_check.get()
     }
 
     /// The checksum of the value, as stored.
     #[inline]
-    pub const fn value_check(&self) -> u32 {
-        self.value_check
+    pub fn value_check(&self) -> u32 {
+        self.head().value_check.get()
     }
 
     /// All its bytes behind the commit word, padding included.
@@ -184,7 +188,7 @@ impl<'a> RecordView<'a> {
             over: self.over(),
             tombstone: self.is_tombstone(),
             expires_at: self.expires_at(),
-            value: self.value,
+            value: self.value(),
         }
     }
 
@@ -194,11 +198,11 @@ impl<'a> RecordView<'a> {
     /// both damaged and unknown is damaged. Cost: one pass over the bytes.
     pub fn verify(&self, store_key: StoreKey, location: Location) -> Verdict {
         let seed = Seed::new(store_key, location, self.commit);
-        let head_seed = seed.with(self.version);
-        if head_seed.check(self.head_checked()) != self.head_check {
+        let head_seed = seed.with(self.head().version.get());
+        if head_seed.check(self.head_checked()) != self.head_check() {
             return Verdict::Bad;
         }
-        let is_value_good = seed.check(self.value) == self.value_check && self.is_pad_zero();
+        let is_value_good = seed.check(self.value()) == self.value_check() && self.is_pad_zero();
         if !is_value_good && !is_planted(Bug::TrustValue) {
             return Verdict::BadValue;
         }
@@ -207,35 +211,19 @@ impl<'a> RecordView<'a> {
 
     /// Bytes that the head check covers.
     pub(super) fn head_checked(&self) -> &'a [u8] {
-        let end = self.flags.header_bytes() + self.key.len();
-        // V1: it is there.
         let is_key_alone = is_planted(Bug::ChecksumWithoutHead);
-        let from = if is_key_alone { end - self.key.len() - WORD_BYTES } else { HEAD_CHECKED_FROM };
-        self.body.get(from..end - WORD_BYTES).unwrap_or_default()
+        let start = if is_key_alone { self.key_start as usize } else { HEAD_CHECKED_FROM };
+        self.body.get(start..self.key_end as usize).unwrap_or_default()
     }
 
     fn is_pad_zero(&self) -> bool {
-        let from = self.body.len() - self.flags.pad(); // V1: it fits
-        self.body.get(from..).is_some_and(|pad| pad.iter().all(|byte| *byte == 0))
+        self.body
+            .get(self.value_end as usize..)
+            .is_some_and(|pad| pad.iter().all(|byte| *byte == 0))
     }
 }
 
 const _: () = assert!(offset_of!(HeadBytes, head_check) < HEAD_CHECKED_FROM, "not its own check");
-
-/// The instant of expiry, if there is one, and what lies behind the optional fields.
-#[inline]
-fn pass_optional(flags: Flags, mut rest: &[u8]) -> Option<(Option<u64>, &[u8])> {
-    let mut expires_at = None;
-    if flags.contains(Flags::EXPIRES) {
-        let (bytes, behind) = rest.split_first_chunk()?;
-        expires_at = Some(u64::from_le_bytes(*bytes));
-        rest = behind;
-    }
-    if flags.contains(Flags::OVER) {
-        rest = rest.get(OPTIONAL_BYTES..)?;
-    }
-    Some((expires_at, rest))
-}
 
 #[cfg(test)]
 mod tests {

@@ -125,7 +125,7 @@ impl Bucket {
     /// Two masks: entries that resemble `fingerprint`, and EMPTY ones.
     #[inline]
     fn scan(&self, fingerprint: Word) -> (u32, u32) {
-        bucket::scan(self.0.each_ref().map(Slot::peek), fingerprint)
+        bucket::scan(&self.0, fingerprint)
     }
 
     /// The slot of the lowest bit of `mask`.
