@@ -140,6 +140,13 @@ impl Vacant<'_> {
     }
 }
 
+/// Where the search for a key begins: learnt under a guard, and good for as long (A1).
+#[derive(Debug)]
+pub struct Start<'g> {
+    probe: Probe,
+    segment: &'g Segment,
+}
+
 impl Index {
     /// An index in which `expected_records` fit with hardly a split: from a million up, at 16 bytes
     /// each at most.
@@ -222,11 +229,28 @@ impl Index {
         }
     }
 
+    /// Where a search for `hash` begins. The processor is asked for the line that it reads first.
+    #[inline]
+    pub fn start<'g>(&self, guard: &'g Guard, hash: Hash) -> Start<'g> {
+        let probe = Probe::new(hash);
+        let segment = self.directory.locate(probe.x, guard);
+        segment.prefetch(&probe);
+        Start { probe, segment }
+    }
+
+    /// The record that a search from `start` most likely finds; a hint.
+    #[inline]
+    pub fn likely(&self, start: &Start<'_>) -> Option<Location> {
+        match start.segment.search(&start.probe, &mut |_| true) {
+            Verdict::Found(_, word) => Some(word.location()),
+            _ => None,
+        }
+    }
+
     /// Asks the processor for what a `find` or `search` of `hash` will read first.
     #[inline]
     pub fn prefetch(&self, guard: &Guard, hash: Hash) {
-        let probe = Probe::new(hash);
-        self.directory.locate(probe.x, guard).prefetch(&probe);
+        let _line = self.start(guard, hash);
     }
 
     /// The key's entry, or the place for it, in either case one that can be changed. Grows the
@@ -236,18 +260,37 @@ impl Index {
     ///
     /// There is no room, or no memory to replace a frozen segment. Nothing is lost, and what is
     /// there can be found.
+    #[inline]
     pub fn search<'g>(
         &'g self,
         guard: &'g Guard,
         records: &impl Records,
-        hash: Hash,
+        start: Start<'g>,
         mut is_key: impl FnMut(Location) -> bool,
     ) -> Result<Place<'g>, IndexFull> {
-        let probe = Probe::new(hash);
-        let mut segment = self.directory.locate(probe.x, guard);
+        match start.segment.search(&start.probe, &mut is_key) {
+            Verdict::Found(slot, word) if !word.is_frozen() => {
+                Ok(Place::Occupied(Occupied { slot, word }))
+            }
+            Verdict::Vacant(slot, word, fingerprint) if !word.is_frozen() => {
+                Ok(Place::Vacant(Vacant { slot, fingerprint }))
+            }
+            _ => self.search_growing(guard, records, start, &mut is_key),
+        }
+    }
+
+    /// The same, where the index has changed since `start`, or must change.
+    #[cold]
+    fn search_growing<'g>(
+        &'g self,
+        guard: &'g Guard,
+        records: &impl Records,
+        Start { probe, mut segment }: Start<'g>,
+        is_key: &mut dyn FnMut(Location) -> bool,
+    ) -> Result<Place<'g>, IndexFull> {
         let mut has_grown = false;
         loop {
-            let verdict = segment.search(&probe, &mut is_key);
+            let verdict = segment.search(&probe, &mut |location| is_key(location));
             let mut plan = Plan { depth_max: self.depth_max(), must_split: false };
             match verdict {
                 Verdict::Found(slot, word) if !word.is_frozen() => {

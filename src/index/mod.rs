@@ -29,7 +29,7 @@ mod segment;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
-pub use api::{Index, IndexFull, Occupied, Place, Vacant};
+pub use api::{Index, IndexFull, Occupied, Place, Start, Vacant};
 pub use entry::{Changed, Hash};
 pub use forgotten::Forgotten;
 pub use growth::Records;

@@ -28,7 +28,7 @@ impl Inner {
         let guard = epoch::pin();
         self.check_writable().ok()?;
         let hash = self.keyspace.hash(intent.key);
-        self.keyspace.index().prefetch(&guard, hash);
+        let start = self.keyspace.index().start(&guard, hash);
 
         let is_legal = !intent.key.is_empty() && intent.key.len() <= KEY_BYTES_MAX;
         let stripes = self.keyspace.stripes();
@@ -38,18 +38,23 @@ impl Inner {
                 .keyspace
                 .forgotten()
                 .is_some_and(|version| self.clock.coarse_us() <= version.into());
-        if !is_legal || is_far || stripes.has_hot_lanes() {
+        if !is_legal || is_far {
             return None;
         }
         fits(intent, self.limits.max_record_bytes).ok()?;
         self.check_room_for_puts().ok()?;
         let stripe = self.stripe();
+        let lane = if stripes.has_hot_lanes() {
+            stripes.lane_for_put(stripe, self.keyspace.likely_from(&start, intent.key))
+        } else {
+            stripe
+        };
         let shape = Shape::new(intent.key.len(), value.len(), intent.expires_at.is_some(), false);
         // From here on what is not published becomes padding (P3).
-        let mut space = stripes.reserve(&guard, stripe, shape.rblocks, Purpose::Put).ok()?;
+        let mut space = stripes.reserve(&guard, lane, shape.rblocks, Purpose::Put).ok()?;
         let value_check = self.keyspace.fill_body(&mut space, &shape, (intent.key, value));
 
-        let (place, current) = self.keyspace.search(&guard, hash, intent.key)?;
+        let (place, current) = self.keyspace.search_from(&guard, start, intent.key)?;
         // Behind the search: what was put and removed before it has no later version.
         let now = self.clock.coarse_us();
         let version = Version::next(current.as_ref().map(RecordView::version), now)?;

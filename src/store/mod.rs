@@ -179,7 +179,7 @@ impl Inner {
     #[inline]
     fn stripe(&self) -> u32 {
         let stripes = self.keyspace.stripes().geometry().stripes;
-        bound_stripe(self.number).unwrap_or_else(|| crate::sync::core::current() % stripes)
+        bound_stripe(self.number).unwrap_or_else(|| crate::sync::core::recent() % stripes)
     }
 }
 

@@ -15,7 +15,7 @@ use super::pressure::live_bytes;
 use crate::format::{
     Checks, CommitWord, RECORD_HEADER_BYTES, RecordHead, RecordView, Seed, Shape, encode_head,
 };
-use crate::index::{Changed, Forgotten, Hash, Index, IndexFull, Occupied, Place, Records, Vacant};
+use crate::index::{Changed, Forgotten, Hash, Index, IndexFull, Occupied, Place, Records, Start, Vacant};
 use crate::planted::{Bug, is_planted};
 use crate::region::{Reservation, Stripes};
 use crate::sync::epoch::Guard;
@@ -202,11 +202,22 @@ impl Keyspace {
 
     /// The place of `key` in the index, for a writer, and the record there. `None`: the index can
     /// grow no more.
-    #[inline]
     pub fn search<'g>(
         &'g self,
         guard: &'g Guard,
         hash: Hash,
+        key: &[u8],
+    ) -> Option<(Place<'g>, Option<RecordView<'g>>)> {
+        self.search_from(guard, self.index.start(guard, hash), key)
+    }
+
+    /// The same, of the key whose search has the `start`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of `put_directly`: nothing goes by memory")]
+    pub fn search_from<'g>(
+        &'g self,
+        guard: &'g Guard,
+        start: Start<'g>,
         key: &[u8],
     ) -> Option<(Place<'g>, Option<RecordView<'g>>)> {
         let mut found = None;
@@ -220,7 +231,7 @@ impl Keyspace {
             is_key
         };
         let hasher = Hasher { keyspace: self, guard };
-        let place = self.index.search(guard, &hasher, hash, is_key).ok()?;
+        let place = self.index.search(guard, &hasher, start, is_key).ok()?;
         // What was found may have been replaced by a split, and then been removed.
         let found = found.filter(|_| matches!(place, Place::Occupied(_)));
         Some((place, found))
@@ -237,6 +248,16 @@ impl Keyspace {
         let location = self.index.find_noting(guard, hash, |_| true, note)?;
         prefetch(self.stripes.region().pointer(location).as_ptr());
         self.prefetch_behind(location, READ_BYTES);
+        Some(location)
+    }
+
+    /// The record that a search from `start` most likely finds, which the processor is asked for; a
+    /// hint.
+    #[inline]
+    pub fn likely_from(&self, start: &Start<'_>, key: &[u8]) -> Option<Location> {
+        let location = self.index.likely(start)?;
+        prefetch(self.stripes.region().pointer(location).as_ptr());
+        self.prefetch_behind(location, READ_BYTES.min(RECORD_HEADER_BYTES + key.len()));
         Some(location)
     }
 
