@@ -146,7 +146,12 @@ impl Store {
         let mut pending = None;
         loop {
             let key = record.key;
-            let place = self.index.search(guard, &Keys(self), self.index.start(guard, hash(key)), self.is_key(key));
+            let place = self.index.search(
+                guard,
+                &Keys(self),
+                self.index.start(guard, hash(key)),
+                self.is_key(key),
+            );
             let place = place.expect("the index can grow");
             let old = match &place {
                 Place::Occupied(entry) => Some((entry.location(), self.read(entry.location()))),
@@ -651,7 +656,12 @@ fn forgets(others: &'static [u8], then: Option<u8>) {
         let (store, forgotten) = (Arc::clone(&store), Arc::clone(&forgotten));
         thread::spawn(move || {
             let guard = pin();
-            let place = store.index.search(&guard, &Keys(&store), store.index.start(&guard, hash(0)), store.is_key(0));
+            let place = store.index.search(
+                &guard,
+                &Keys(&store),
+                store.index.start(&guard, hash(0)),
+                store.is_key(0),
+            );
             if let Place::Vacant(_) = place.expect("the index can grow") {
                 let bound = forgotten.bound();
                 assert_eq!(bound, Some(7.into()), "absent, and not known to be forgotten");

@@ -67,7 +67,10 @@ impl Store {
         let guard = pin();
         let new = location(key, version);
         loop {
-            let place = self.index.search(&guard, &Keys, self.index.start(&guard, hash(key)), |at| self.is_key(key, at));
+            let place =
+                self.index.search(&guard, &Keys, self.index.start(&guard, hash(key)), |at| {
+                    self.is_key(key, at)
+                });
             match place.expect("the index can grow") {
                 Place::Occupied(entry) => {
                     if entry.replace(new).is_ok() {

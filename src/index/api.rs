@@ -147,6 +147,17 @@ pub struct Start<'g> {
     segment: &'g Segment,
 }
 
+impl Start<'_> {
+    /// The record that a search from here most likely finds; a hint.
+    #[inline]
+    pub fn likely(&self) -> Option<Location> {
+        match self.segment.search(&self.probe, &mut |_| true) {
+            Verdict::Found(_, word) => Some(word.location()),
+            Verdict::Vacant(..) | Verdict::Exhausted | Verdict::Replaced(_) => None,
+        }
+    }
+}
+
 impl Index {
     /// An index in which `expected_records` fit with hardly a split: from a million up, at 16 bytes
     /// each at most.
@@ -238,15 +249,6 @@ impl Index {
         Start { probe, segment }
     }
 
-    /// The record that a search from `start` most likely finds; a hint.
-    #[inline]
-    pub fn likely(&self, start: &Start<'_>) -> Option<Location> {
-        match start.segment.search(&start.probe, &mut |_| true) {
-            Verdict::Found(_, word) => Some(word.location()),
-            _ => None,
-        }
-    }
-
     /// Asks the processor for what a `find` or `search` of `hash` will read first.
     #[inline]
     pub fn prefetch(&self, guard: &Guard, hash: Hash) {
@@ -275,7 +277,10 @@ impl Index {
             Verdict::Vacant(slot, word, fingerprint) if !word.is_frozen() => {
                 Ok(Place::Vacant(Vacant { slot, fingerprint }))
             }
-            _ => self.search_growing(guard, records, start, &mut is_key),
+            Verdict::Found(..)
+            | Verdict::Vacant(..)
+            | Verdict::Exhausted
+            | Verdict::Replaced(_) => self.search_growing(guard, records, start, &mut is_key),
         }
     }
 

@@ -46,7 +46,8 @@ fn put(index: &Index, keys: &Keys, key: u64, version: u64) -> Result<bool, Index
     let new = location(key, version);
     loop {
         let guard = pin();
-        let place = index.search(&guard, keys, index.start(&guard, hash), |at| key_of(at) == key)?;
+        let place =
+            index.search(&guard, keys, index.start(&guard, hash), |at| key_of(at) == key)?;
         let (changed, is_new) = match place {
             Place::Occupied(place) => (place.replace(new), false),
             Place::Vacant(place) => (place.insert(new), true),
@@ -203,7 +204,10 @@ fn a_hint_holds_when_it_is_met_and_passed() {
                 assert!(bytes <= 16 * key, "{bytes} bytes for {key} records, {hint} expected");
             }
             let guard = pin();
-            match index.search(&guard, &KEYS, index.start(&guard, Hash(mix(key))), |_| false).unwrap() {
+            match index
+                .search(&guard, &KEYS, index.start(&guard, Hash(mix(key))), |_| false)
+                .unwrap()
+            {
                 Place::Vacant(place) => place.insert(location(key, 0)).unwrap(),
                 Place::Occupied(_) => unreachable!("`is_key` says no"),
             }

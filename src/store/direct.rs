@@ -5,9 +5,13 @@
 //! A put waits for two lines from memory: the bucket of its key, and the record that it replaces.
 //! So the bucket is asked for first, and while it comes the space is reserved and key and value
 //! are copied; what is left to do then is short, so that the processor reaches the next put, and
-//! asks for its bucket, while this one still waits. Whatever is out of the common, a lost race, no
-//! room, a wblock that depends on the record before, is left to the loop. In one piece, a put is
-//! some 700 instructions; it was 1,085 in the loop.
+//! asks for its bucket, while this one still waits. Where the lane depends on the record before,
+//! the bucket is looked at first, and it is that record that comes meanwhile. Whatever is out of
+//! the common, a lost race, no room, a long head, is left to the loop.
+//!
+//! Measured (AMD Zen 3, 3 million records of 100 B): overwriting 420 ns, 614 by the loop; a bare
+//! sketch of the path 215. What paid nothing: no clock (2%), no locked instructions (10%), asking
+//! for the lines that are written next.
 #![forbid(unsafe_code)]
 
 use super::Inner;

@@ -15,7 +15,9 @@ use super::pressure::live_bytes;
 use crate::format::{
     Checks, CommitWord, RECORD_HEADER_BYTES, RecordHead, RecordView, Seed, Shape, encode_head,
 };
-use crate::index::{Changed, Forgotten, Hash, Index, IndexFull, Occupied, Place, Records, Start, Vacant};
+use crate::index::{
+    Changed, Forgotten, Hash, Index, IndexFull, Occupied, Place, Records, Start, Vacant,
+};
 use crate::planted::{Bug, is_planted};
 use crate::region::{Reservation, Stripes};
 use crate::sync::epoch::Guard;
@@ -255,7 +257,7 @@ impl Keyspace {
     /// hint.
     #[inline]
     pub fn likely_from(&self, start: &Start<'_>, key: &[u8]) -> Option<Location> {
-        let location = self.index.likely(start)?;
+        let location = start.likely()?;
         prefetch(self.stripes.region().pointer(location).as_ptr());
         self.prefetch_behind(location, READ_BYTES.min(RECORD_HEADER_BYTES + key.len()));
         Some(location)

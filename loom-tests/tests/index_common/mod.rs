@@ -119,7 +119,10 @@ impl Inner {
         let guard = pin();
         let new = self.write(key, version);
         loop {
-            let place = self.index.search(&guard, &Keys, self.index.start(&guard, hash(key)), |at| self.is_key(key, at));
+            let place =
+                self.index.search(&guard, &Keys, self.index.start(&guard, hash(key)), |at| {
+                    self.is_key(key, at)
+                });
             let (done, is_new) = match place.unwrap() {
                 Place::Occupied(place) => (place.replace(new), false),
                 Place::Vacant(place) => (place.insert(new), true),

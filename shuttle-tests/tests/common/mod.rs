@@ -177,7 +177,12 @@ impl Store {
         let guard = &pin();
         let mut pending: Option<(Reservation<'_>, u8)> = None;
         loop {
-            let place = self.index.search(guard, &Keys(self), self.index.start(guard, hash(key)), self.is_key(key));
+            let place = self.index.search(
+                guard,
+                &Keys(self),
+                self.index.start(guard, hash(key)),
+                self.is_key(key),
+            );
             let place = place.expect("the index can grow");
             let (old, version) = match &place {
                 Place::Occupied(entry) => {
