@@ -8,6 +8,7 @@
 //! - `put new`: the second half of the records, into a region and an index that were touched.
 //! - `get`: uniform, every key there, every line of the value read; `pinned`: under one pin.
 //! - `overwrite`: uniform, half as many as there are records.
+//! - `get_many`, `put_many`: uniform, in groups of 32 and of 16, beside the floor's single calls.
 //!
 //! The target is 1.6 for a get and 2 for a put, at 10 million records
 //! (`BRINDLE_BENCH_RECORDS=10000000`; 7 GB of memory).
@@ -51,7 +52,7 @@ fn main() {
         core_affinity::set_for_current(core);
     }
     let records = common::records().max(4 * SLICE);
-    let log_bytes = usize::try_from(records).unwrap_or(0) * 2 * (8 + KEY_BYTES + VALUE_BYTES + 16);
+    let log_bytes = usize::try_from(records).unwrap_or(0) * 5 / 2 * (8 + KEY_BYTES + VALUE_BYTES + 16);
     let mut bench = Bench {
         engine: common::open(records, VALUE_BYTES, 2),
         floor: Sketch::new(usize::try_from(records).unwrap_or(0), log_bytes),
@@ -71,6 +72,8 @@ fn main() {
     bench.get_pinned(reads);
     bench.put("overwrite", slices, uniform);
     bench.get(reads);
+    bench.get_many(reads);
+    bench.put_many(slices);
 }
 
 impl Bench {
@@ -79,10 +82,10 @@ impl Bench {
         let mut row = Row::new(name);
         for slice in 0..slices {
             let keys = keys(slice, |step| number(step, self.records));
-            row.engine.push(time(&keys, |key| {
+            row.engine.push(time(&keys, keys.len(), |key| {
                 black_box(self.engine.put(key, &self.value).expect("there is room"));
             }));
-            row.floor.push(time(&keys, |key| {
+            row.floor.push(time(&keys, keys.len(), |key| {
                 black_box(self.floor.put(key, &self.value));
             }));
         }
@@ -93,7 +96,7 @@ impl Bench {
         let mut row = Row::new("get");
         for slice in 0..slices {
             let keys = self.keys_to_read(slice);
-            row.engine.push(time(&keys, |key| {
+            row.engine.push(time(&keys, keys.len(), |key| {
                 black_box(read(self.engine.get(key).expect("every key is there").value()));
             }));
             row.floor.push(self.time_floor(&keys));
@@ -106,10 +109,41 @@ impl Bench {
         for slice in 0..slices {
             let keys = self.keys_to_read(slice);
             let pin = self.engine.pin();
-            row.engine.push(time(&keys, |key| {
+            row.engine.push(time(&keys, keys.len(), |key| {
                 black_box(read(pin.get(key).expect("every key is there").value()));
             }));
             row.floor.push(self.time_floor(&keys));
+        }
+        row.print();
+    }
+
+    fn get_many(&self, slices: u64) {
+        let mut row = Row::new("get_many");
+        for slice in 0..slices {
+            let keys = self.keys_to_read(slice);
+            let groups: Vec<&[[u8; KEY_BYTES]]> = keys.chunks(32).collect();
+            row.engine.push(time(&groups, keys.len(), |group| {
+                for record in self.engine.get_many(group) {
+                    black_box(read(record.expect("every key is there").value()));
+                }
+            }));
+            row.floor.push(self.time_floor(&keys));
+        }
+        row.print();
+    }
+
+    fn put_many(&mut self, slices: u64) {
+        let mut row = Row::new("put_many");
+        for slice in 0..slices {
+            let keys = keys(slice, |step| uniform(step ^ 0x5555, self.records));
+            let groups: Vec<&[[u8; KEY_BYTES]]> = keys.chunks(16).collect();
+            row.engine.push(time(&groups, keys.len(), |group| {
+                let pairs = group.iter().map(|key| (key, &self.value));
+                black_box(self.engine.put_many(pairs).expect("there is room"));
+            }));
+            row.floor.push(time(&keys, keys.len(), |key| {
+                black_box(self.floor.put(key, &self.value));
+            }));
         }
         row.print();
     }
@@ -119,7 +153,7 @@ impl Bench {
     }
 
     fn time_floor(&self, keys: &[[u8; KEY_BYTES]]) -> f64 {
-        time(keys, |key| {
+        time(keys, keys.len(), |key| {
             black_box(read(self.floor.get(key).expect("every key is there")));
         })
     }
@@ -130,11 +164,11 @@ fn keys(slice: u64, number: impl Fn(u64) -> u64) -> Vec<[u8; KEY_BYTES]> {
     (slice * SLICE..(slice + 1) * SLICE).map(|step| key(number(step))).collect()
 }
 
-/// Nanoseconds that `operate` takes for each of `keys`.
-fn time(keys: &[[u8; KEY_BYTES]], operate: impl FnMut(&[u8; KEY_BYTES])) -> f64 {
+/// Nanoseconds that `operate` takes for each of `operations`, `inputs` being all it is called with.
+fn time<T>(inputs: &[T], operations: usize, operate: impl FnMut(&T)) -> f64 {
     let start = Instant::now();
-    keys.iter().for_each(operate);
-    start.elapsed().as_secs_f64() * 1e9 / keys.len() as f64
+    inputs.iter().for_each(operate);
+    start.elapsed().as_secs_f64() * 1e9 / operations as f64
 }
 
 impl Row {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::mem::{offset_of, size_of};
+use std::num::NonZeroU32;
 
 use zerocopy::{FromBytes, FromZeros};
 
@@ -60,32 +61,35 @@ impl<'a> RecordView<'a> {
     /// atomic may look at it.
     #[inline]
     pub fn with_word(commit: CommitWord, body: &'a [u8]) -> Option<Self> {
-        let (fixed, _) = HeadBytes::ref_from_prefix(body).ok()?;
-        let rblocks = commit.rblocks()?.get();
-        let is_whole = body.len() + WORD_BYTES == rblocks as usize * RBLOCK_BYTES as usize;
-        let flags = Flags::from_raw(fixed.flags.get());
-        let key_start = flags.header_bytes() - WORD_BYTES;
-        let key_end = key_start + usize::from(fixed.key_len.get());
-        let value_end = body.len().checked_sub(flags.pad())?;
-        if !is_whole || commit.is_padding() || key_start == key_end || key_end > value_end {
+        let is_whole = |rblocks: NonZeroU32| {
+            body.len() + WORD_BYTES == rblocks.get() as usize * RBLOCK_BYTES as usize
+        };
+        if commit.is_padding() || !commit.rblocks().is_some_and(is_whole) {
             return None;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "a record has at most 2^19 rblocks")]
-        let [key_start, key_end, value_end] = [key_start, key_end, value_end].map(|at| at as u32);
-        Some(Self { body, commit, key_start, key_end, value_end, flags })
+        HeadBytes::ref_from_prefix(body).ok()?;
+        let view = Self::of_committed(commit, body);
+        let has_key = view.key_start < view.key_end;
+        let fits = view.value_end as usize <= body.len();
+        (has_key && view.key_end <= view.value_end && fits).then_some(view)
+    }
+
+    /// The same of a record that this process has written or verified, so that V1 is known to hold.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "V1: a record has at most 2^19 rblocks")]
+    pub fn of_committed(commit: CommitWord, body: &'a [u8]) -> Self {
+        let head = head(body);
+        let flags = Flags::from_raw(head.flags.get());
+        let key_start = (flags.header_bytes() - WORD_BYTES) as u32;
+        let key_end = key_start + u32::from(head.key_len.get());
+        let value_end = (body.len() as u32).wrapping_sub(flags.pad() as u32);
+        Self { body, commit, key_start, key_end, value_end, flags }
     }
 
     /// The bytes from one of the ends to another (V1).
     #[inline]
     fn between(&self, start: u32, end: u32) -> &'a [u8] {
         self.body.get(start as usize..end as usize).unwrap_or_default()
-    }
-
-    /// The fixed part of the head (V1: it is there).
-    #[inline]
-    fn head(&self) -> HeadBytes {
-        HeadBytes::read_from_prefix(self.body)
-            .map_or_else(|_| HeadBytes::new_zeroed(), |(head, _)| head)
     }
 
     /// The key: never empty.
@@ -103,7 +107,7 @@ impl<'a> RecordView<'a> {
     /// When it was written.
     #[inline]
     pub fn version(&self) -> Version {
-        Version::from(self.head().version.get())
+        Version::from(head(self.body).version.get())
     }
 
     /// What it is; the pad included.
@@ -165,13 +169,13 @@ impl<'a> RecordView<'a> {
     /// The checksum of everything up to the end of the key, as stored.
     #[inline]
     pub fn head_check(&self) -> u32 {
-        self.head().head_check.get()
+        head(self.body).head_check.get()
     }
 
     /// The checksum of the value, as stored.
     #[inline]
     pub fn value_check(&self) -> u32 {
-        self.head().value_check.get()
+        head(self.body).value_check.get()
     }
 
     /// All its bytes behind the commit word, padding included.
@@ -198,7 +202,7 @@ impl<'a> RecordView<'a> {
     /// both damaged and unknown is damaged. Cost: one pass over the bytes.
     pub fn verify(&self, store_key: StoreKey, location: Location) -> Verdict {
         let seed = Seed::new(store_key, location, self.commit);
-        let head_seed = seed.with(self.head().version.get());
+        let head_seed = seed.with(head(self.body).version.get());
         if head_seed.check(self.head_checked()) != self.head_check() {
             return Verdict::Bad;
         }
@@ -221,6 +225,12 @@ impl<'a> RecordView<'a> {
             .get(self.value_end as usize..)
             .is_some_and(|pad| pad.iter().all(|byte| *byte == 0))
     }
+}
+
+/// The fixed part of the head (V1: it is there).
+#[inline]
+fn head(body: &[u8]) -> HeadBytes {
+    HeadBytes::read_from_prefix(body).map_or_else(|_| HeadBytes::new_zeroed(), |(head, _)| head)
 }
 
 const _: () = assert!(offset_of!(HeadBytes, head_check) < HEAD_CHECKED_FROM, "not its own check");

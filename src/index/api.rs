@@ -216,7 +216,8 @@ impl Index {
 
     /// As [`find`](Self::find); with `note` the record counts as read from now on. That writes to
     /// the entry, the first time.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of `Store::get`")]
     pub fn find_noting(
         &self,
         guard: &Guard,

@@ -14,7 +14,7 @@ use crate::upkeep::is_live;
 
 /// Keys looked up together by [`Store::get_many`]: their misses overlap. 16 to 32 saturate the
 /// memory's parallelism here; more only grow the working set.
-const GROUP: usize = 16;
+pub(super) const GROUP: usize = 16;
 
 impl Store {
     /// The live record of `key`, read in place; `None`: absent, deleted or expired, or the store is
@@ -35,7 +35,7 @@ impl Store {
     /// ```
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Record<'_>> {
-        self.inner.hold(self.inner.keyspace.hash(key.as_ref()), key.as_ref())
+        self.inner.hold(self.inner.keyspace.hash(key.as_ref()), key.as_ref(), true)
     }
 
     /// Calls `read` with the live record of `key`, if there is one: the form for code that would
@@ -115,20 +115,34 @@ impl Store {
 }
 
 impl Inner {
-    /// The live record of `key`, whose hash is `hash`, under a pin of its own.
-    #[inline]
-    pub(super) fn hold(&self, hash: Hash, key: &[u8]) -> Option<Record<'_>> {
-        self.hold_noting(hash, key, true)
-    }
-
-    /// The same; with `note` the read may be noted, for eviction.
-    #[inline]
-    pub(super) fn hold_noting(&self, hash: Hash, key: &[u8], note: bool) -> Option<Record<'_>> {
+    /// The live record of `key`, whose hash is `hash`, under a pin of its own. With `note` the read
+    /// may be noted, for eviction.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "most of a get: in one piece the next one overlaps")]
+    pub(super) fn hold(&self, hash: Hash, key: &[u8], note: bool) -> Option<Record<'_>> {
         let is_live = |view: &RecordView<'_>| is_live(view, || self.clock.coarse_us());
         if !self.is_readable() {
             return None;
         }
         self.keyspace.hold(epoch::pin(), (hash, key), note, is_live).map(Record::new)
+    }
+
+    /// Asks the processor for the index lines of `keys`, and then for the records that they have:
+    /// at most a group. Holds no pin when it returns.
+    #[inline]
+    pub(super) fn prefetch_places(&self, keys: impl Iterator<Item = impl AsRef<[u8]>>) {
+        // A forked child does not have the memory.
+        if self.check_open().is_err() {
+            return;
+        }
+        let guard = epoch::pin();
+        let mut starts = [const { None }; GROUP];
+        for (start, key) in starts.iter_mut().zip(keys) {
+            *start = Some(self.keyspace.index().start(&guard, self.keyspace.hash(key.as_ref())));
+        }
+        for start in starts.iter().flatten() {
+            let _likely = self.keyspace.likely_from(start, &[]);
+        }
     }
 
     /// The live record of `key`, which is `likely` the one there.
@@ -143,8 +157,13 @@ impl Inner {
         match self.keyspace.hold_at(guard, likely, key) {
             Some(held) if is_live(&held.view()) => Some(Record::new(held)),
             // Another key's; or dead by now, and a live one may have taken its place since.
-            _ => self.hold(hash, key),
+            _ => self.hold_anew(hash, key),
         }
+    }
+
+    #[cold]
+    fn hold_anew(&self, hash: Hash, key: &[u8]) -> Option<Record<'_>> {
+        self.hold(hash, key, true)
     }
 
     /// The live record of `key`, under the caller's pin.

@@ -1,6 +1,7 @@
 //! Writing, as callers see it: put, delete, update and their options. The work is in `write`.
 #![forbid(unsafe_code)]
 
+use super::get::GROUP;
 use super::options::{Condition, Expiry};
 use super::wait::Patience;
 use super::write::{Intent, Refused};
@@ -10,6 +11,9 @@ use crate::error::{Error, Result};
 use crate::sync::epoch;
 use crate::unit::Version;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Versions that [`Store::put_many`] makes room for at once: an iterator may promise anything.
+const VERSIONS_MAX: usize = 4096;
 
 impl Store {
     /// Puts `value` under `key` and returns the record's version.
@@ -97,6 +101,9 @@ impl Store {
     /// Puts each pair, in order, and returns their versions. Each record is atomic, the batch is
     /// not. With `commit_to_device` the batch waits once, for all.
     ///
+    /// Pairs are taken in groups of 16, whose cache misses overlap: several times the rate of
+    /// single puts on a store larger than the cache.
+    ///
     /// # Errors
     ///
     /// [`Error::Batch`] with what `put` said and how many were put before: those are in.
@@ -105,21 +112,29 @@ impl Store {
         K: AsRef<[u8]>,
         V: AsRef<[u8]>,
     {
-        let mut versions = Vec::new();
+        let mut pairs = pairs.into_iter();
+        let mut versions = Vec::with_capacity(pairs.size_hint().0.min(VERSIONS_MAX));
         let batch = |done: usize, source| Error::Batch { done, source: Box::new(source) };
-        for (key, value) in pairs {
-            let intent = Intent {
-                key: key.as_ref(),
-                value: Some(value.as_ref()),
-                expires_at: self.inner.expiry(Expiry::Default),
-                version: None,
-                condition: Condition::Always,
-                exactly: None,
-                never_evict: false,
-            };
-            match self.put_intent(&intent, false) {
-                Ok(version) => versions.push(version),
-                Err(source) => return Err(batch(versions.len(), source)),
+        loop {
+            let group: [Option<(K, V)>; GROUP] = std::array::from_fn(|_| pairs.next());
+            self.inner.prefetch_places(group.iter().flatten().map(|(key, _value)| key));
+            for (key, value) in group.iter().flatten() {
+                let intent = Intent {
+                    key: key.as_ref(),
+                    value: Some(value.as_ref()),
+                    expires_at: self.inner.expiry(Expiry::Default),
+                    version: None,
+                    condition: Condition::Always,
+                    exactly: None,
+                    never_evict: false,
+                };
+                match self.put_intent(&intent, false) {
+                    Ok(version) => versions.push(version),
+                    Err(source) => return Err(batch(versions.len(), source)),
+                }
+            }
+            if group.last().is_none_or(Option::is_none) {
+                break;
             }
         }
         let durable = self.inner.limits.commit_to_device && !versions.is_empty();

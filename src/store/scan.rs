@@ -66,7 +66,7 @@ impl<'s> Iterator for Scan<'s> {
             let keyspace = &self.inner.keyspace;
             let noted = keyspace.view(&self.guard, location);
             let hash = keyspace.hash(noted.key());
-            let record = self.inner.hold_noting(hash, noted.key(), false);
+            let record = self.inner.hold(hash, noted.key(), false);
             if record.is_some() {
                 return record;
             }

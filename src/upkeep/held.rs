@@ -32,7 +32,8 @@ impl<'s> Held<'s> {
 impl Keyspace {
     /// The record of `key` that `accept` takes, with `guard` to hold it. `note`: the read may be
     /// noted, for eviction.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of `Store::get`")]
     pub fn hold(
         &self,
         guard: Guard,

@@ -120,7 +120,8 @@ impl Keyspace {
 
     /// The record at `location`, which the caller read from the index under `guard` (K1), or
     /// has just committed.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of `Store::get`")]
     pub fn view<'g>(&'g self, _guard: &'g Guard, location: Location) -> RecordView<'g> {
         let word = self.stripes.word_of(location);
         let bytes = word.rblocks().map_or(0, NonZeroU32::get) as usize * RBLOCK_BYTES as usize;
@@ -134,7 +135,8 @@ impl Keyspace {
 
     /// The record of `key`, whatever it is: value, expired value or tombstone. Where eviction asks
     /// for it, the read is noted.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of `Store::get`")]
     pub fn find<'g>(&'g self, guard: &'g Guard, hash: Hash, key: &[u8]) -> Option<RecordView<'g>> {
         // ORDERING: Relaxed. Policy: heeded a moment later it harms nobody.
         self.look_up(guard, hash, key, self.notes_reads.load(Relaxed))
@@ -145,7 +147,8 @@ impl Keyspace {
         self.look_up(guard, hash, key, false)
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of `Store::get`")]
     fn look_up<'g>(
         &'g self,
         guard: &'g Guard,
@@ -447,10 +450,10 @@ impl Keyspace {
 
 /// The view of a committed record. Its shape was checked when it was made, by `Shape`, or when it
 /// was loaded, by its checksums.
-#[inline]
-#[expect(clippy::expect_used, reason = "a record without a shape is a bug of this crate (K1)")]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a part of `Store::get`")]
 pub(super) fn record_view(word: CommitWord, body: &[u8]) -> RecordView<'_> {
-    RecordView::with_word(word, body).expect("a committed record has a shape")
+    RecordView::of_committed(word, body)
 }
 
 /// Tells the index, at a split, the hash of a record.
