@@ -8,7 +8,7 @@
 //! - `put new`: the second half of the records, into a region and an index that were touched.
 //! - `get`: uniform, every key there, every line of the value read; `pinned`: under one pin.
 //! - `overwrite`: uniform, half as many as there are records.
-//! - `get_many`, `put_many`: uniform, in groups of 32 and of 16, beside the floor's single calls.
+//! - `get_many`, `put_many`: uniform, in groups of 32 and of 16.
 //!
 //! The target is 1.6 for a get and 2 for a put, at 10 million records
 //! (`BRINDLE_BENCH_RECORDS=10000000`; 7 GB of memory).
@@ -52,7 +52,8 @@ fn main() {
         core_affinity::set_for_current(core);
     }
     let records = common::records().max(4 * SLICE);
-    let log_bytes = usize::try_from(records).unwrap_or(0) * 5 / 2 * (8 + KEY_BYTES + VALUE_BYTES + 16);
+    let log_bytes =
+        usize::try_from(records).unwrap_or(0) * 5 / 2 * (8 + KEY_BYTES + VALUE_BYTES + 16);
     let mut bench = Bench {
         engine: common::open(records, VALUE_BYTES, 2),
         floor: Sketch::new(usize::try_from(records).unwrap_or(0), log_bytes),
@@ -117,6 +118,7 @@ impl Bench {
         row.print();
     }
 
+    #[inline(never)]
     fn get_many(&self, slices: u64) {
         let mut row = Row::new("get_many");
         for slice in 0..slices {
@@ -127,11 +129,17 @@ impl Bench {
                     black_box(read(record.expect("every key is there").value()));
                 }
             }));
-            row.floor.push(self.time_floor(&keys));
+            row.floor.push(time(&groups, keys.len(), |group| {
+                self.floor.ask_for(group, 2);
+                for key in *group {
+                    black_box(read(self.floor.get(key).expect("every key is there")));
+                }
+            }));
         }
         row.print();
     }
 
+    #[inline(never)]
     fn put_many(&mut self, slices: u64) {
         let mut row = Row::new("put_many");
         for slice in 0..slices {
@@ -141,8 +149,11 @@ impl Bench {
                 let pairs = group.iter().map(|key| (key, &self.value));
                 black_box(self.engine.put_many(pairs).expect("there is room"));
             }));
-            row.floor.push(time(&keys, keys.len(), |key| {
-                black_box(self.floor.put(key, &self.value));
+            row.floor.push(time(&groups, keys.len(), |group| {
+                self.floor.ask_for(group, 1);
+                for key in *group {
+                    black_box(self.floor.put(key, &self.value));
+                }
             }));
         }
         row.print();

@@ -59,6 +59,23 @@ impl Sketch {
         self.log.get(value..value + usize::try_from(length).ok()?)
     }
 
+    /// Asks for the bucket of each key, and then for the first `lines` lines of the record that it
+    /// most likely leads to.
+    pub fn ask_for(&self, keys: &[[u8; KEY_BYTES]], lines: usize) {
+        for key in keys {
+            prefetch(&raw const self.buckets[self.home(xxh3_64_with_seed(key, SEED))], 0);
+        }
+        for key in keys {
+            let hash = xxh3_64_with_seed(key, SEED);
+            let tag = hash & ((1 << (u64::BITS - PLACE_BITS)) - 1);
+            let words = &self.buckets[self.home(hash)].0;
+            let resembles = |word: &&u64| **word >> PLACE_BITS == tag;
+            let Some(word) = words.iter().find(resembles) else { continue };
+            let place = (word & ((1 << PLACE_BITS) - 1)) as usize * UNIT_BYTES;
+            (0..lines).for_each(|line| prefetch(&raw const self.log[place], line * 64));
+        }
+    }
+
     /// Puts `value` under `key`. True: `key` had one.
     #[inline]
     pub fn put(&mut self, key: &[u8; KEY_BYTES], value: &[u8]) -> bool {
@@ -137,6 +154,18 @@ impl Sketch {
         let stored = self.log.get(place + HEAD_BYTES..).and_then(words);
         stored.is_some() && stored == words(key)
     }
+}
+
+/// Asks the processor for the line `offset` bytes behind `at`.
+fn prefetch<T>(at: *const T, offset: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which cannot fault. SSE is part of x86_64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast::<i8>().wrapping_add(offset)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, offset);
 }
 
 /// Zeroed memory in huge pages where the system has them, touched, for the rest of the process.

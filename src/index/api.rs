@@ -148,13 +148,10 @@ pub struct Start<'g> {
 }
 
 impl Start<'_> {
-    /// The record that a search from here most likely finds; a hint.
+    /// Asks the processor for the line that the search reads first.
     #[inline]
-    pub fn likely(&self) -> Option<Location> {
-        match self.segment.search(&self.probe, &mut |_| true) {
-            Verdict::Found(_, word) => Some(word.location()),
-            Verdict::Vacant(..) | Verdict::Exhausted | Verdict::Replaced(_) => None,
-        }
+    pub fn prefetch(&self) {
+        self.segment.prefetch(&self.probe);
     }
 }
 
@@ -211,24 +208,30 @@ impl Index {
         hash: Hash,
         is_key: impl FnMut(Location) -> bool,
     ) -> Option<Location> {
-        self.find_noting(guard, hash, is_key, false)
+        self.find_from(guard, &self.start(guard, hash), is_key, false)
     }
 
-    /// As [`find`](Self::find); with `note` the record counts as read from now on. That writes to
-    /// the entry, the first time.
+    /// Where a search for `hash` begins.
+    #[inline]
+    pub fn start<'g>(&self, guard: &'g Guard, hash: Hash) -> Start<'g> {
+        let probe = Probe::new(hash);
+        Start { probe, segment: self.directory.locate(probe.x, guard) }
+    }
+
+    /// As [`find`](Self::find), of the key whose search has the `start`; with `note` the record
+    /// counts as read from now on. That writes to the entry, the first time.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a part of `Store::get`")]
-    pub fn find_noting(
+    #[expect(clippy::unused_self, reason = "the index that `start` is of")]
+    pub fn find_from<'g>(
         &self,
-        guard: &Guard,
-        hash: Hash,
+        guard: &'g Guard,
+        &Start { ref probe, mut segment }: &Start<'g>,
         mut is_key: impl FnMut(Location) -> bool,
         note: bool,
     ) -> Option<Location> {
-        let probe = Probe::new(hash);
-        let mut segment = self.directory.locate(probe.x, guard);
         loop {
-            match segment.search(&probe, &mut is_key) {
+            match segment.search(probe, &mut is_key) {
                 Verdict::Found(slot, word) => {
                     if note {
                         slot.note_read(word);
@@ -239,21 +242,6 @@ impl Index {
                 Verdict::Replaced(successors) => segment = successors.pick(probe.x, guard),
             }
         }
-    }
-
-    /// Where a search for `hash` begins. The processor is asked for the line that it reads first.
-    #[inline]
-    pub fn start<'g>(&self, guard: &'g Guard, hash: Hash) -> Start<'g> {
-        let probe = Probe::new(hash);
-        let segment = self.directory.locate(probe.x, guard);
-        segment.prefetch(&probe);
-        Start { probe, segment }
-    }
-
-    /// Asks the processor for what a `find` or `search` of `hash` will read first.
-    #[inline]
-    pub fn prefetch(&self, guard: &Guard, hash: Hash) {
-        let _line = self.start(guard, hash);
     }
 
     /// The key's entry, or the place for it, in either case one that can be changed. Grows the

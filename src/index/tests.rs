@@ -381,7 +381,7 @@ fn a_new_index_is_empty_and_a_dropped_one_is_gone() {
         assert_eq!(find(&index, &pin(), &KEYS, 7), None);
         assert!(scan(&index, || {}).is_empty());
         assert!(index.bytes() <= 2 * (2 << 20) + 16 * expected);
-        index.prefetch(&pin(), Hash(3));
+        index.start(&pin(), Hash(3)).prefetch();
     }
 }
 

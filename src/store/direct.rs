@@ -33,6 +33,7 @@ impl Inner {
         self.check_writable().ok()?;
         let hash = self.keyspace.hash(intent.key);
         let start = self.keyspace.index().start(&guard, hash);
+        start.prefetch();
 
         let is_legal = !intent.key.is_empty() && intent.key.len() <= KEY_BYTES_MAX;
         let stripes = self.keyspace.stripes();
@@ -49,7 +50,7 @@ impl Inner {
         self.check_room_for_puts().ok()?;
         let stripe = self.stripe();
         let lane = if stripes.has_hot_lanes() {
-            stripes.lane_for_put(stripe, self.keyspace.likely_from(&start, intent.key))
+            stripes.lane_for_put(stripe, self.keyspace.likely_to_replace(&guard, &start))
         } else {
             stripe
         };

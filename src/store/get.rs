@@ -7,14 +7,14 @@
 use super::record::{Pin, Record};
 use super::{Inner, Store};
 use crate::format::RecordView;
-use crate::index::Hash;
+use crate::index::{Hash, Start};
 use crate::sync::epoch::{self, Guard};
 use crate::unit::Location;
 use crate::upkeep::is_live;
 
 /// Keys looked up together by [`Store::get_many`]: their misses overlap. 16 to 32 saturate the
 /// memory's parallelism here; more only grow the working set.
-pub(super) const GROUP: usize = 16;
+pub(super) const GROUP: usize = 32;
 
 impl Store {
     /// The live record of `key`, read in place; `None`: absent, deleted or expired, or the store is
@@ -65,25 +65,18 @@ impl Store {
             records.resize_with(keys.len(), || None);
             return records;
         }
-        let keyspace = &self.inner.keyspace;
         for group in keys.chunks(GROUP) {
             let guard = epoch::pin();
-            let mut hashes = [Hash(0); GROUP];
-            for (hash, key) in hashes.iter_mut().zip(group) {
-                *hash = keyspace.hash(key.as_ref());
-                keyspace.index().prefetch(&guard, *hash);
-            }
+            let starts = self.inner.starts(&guard, group.iter());
             let mut likely = [None; GROUP];
-            for (likely, hash) in likely.iter_mut().zip(&hashes).take(group.len()) {
-                *likely = keyspace.likely(&guard, *hash);
+            for (likely, (_hash, start)) in likely.iter_mut().zip(starts.iter().flatten()) {
+                *likely = self.inner.keyspace.likely_to_read(&guard, start);
             }
-            for ((hash, likely), key) in hashes.iter().zip(likely).zip(group) {
+            let found = starts.iter().flatten().zip(likely).zip(group);
+            records.extend(found.map(|(((hash, _start), likely), key)| {
                 // No entry that resembles the key: it is absent.
-                let record = likely.and_then(|likely| {
-                    self.inner.hold_likely(&guard, (*hash, likely), key.as_ref())
-                });
-                records.push(record);
-            }
+                self.inner.hold_likely(&guard, (*hash, likely?), key.as_ref())
+            }));
         }
         records
     }
@@ -98,7 +91,7 @@ impl Store {
     pub fn prefetch(&self, key: impl AsRef<[u8]>) {
         if self.inner.is_readable() {
             let hash = self.inner.keyspace.hash(key.as_ref());
-            self.inner.keyspace.index().prefetch(&epoch::pin(), hash);
+            self.inner.keyspace.index().start(&epoch::pin(), hash).prefetch();
         }
     }
 
@@ -127,22 +120,22 @@ impl Inner {
         self.keyspace.hold(epoch::pin(), (hash, key), note, is_live).map(Record::new)
     }
 
-    /// Asks the processor for the index lines of `keys`, and then for the records that they have:
-    /// at most a group. Holds no pin when it returns.
+    /// Where the searches for `keys` begin, a group at most, and their hashes. The processor is
+    /// asked for the index lines, so that their misses overlap.
     #[inline]
-    pub(super) fn prefetch_places(&self, keys: impl Iterator<Item = impl AsRef<[u8]>>) {
-        // A forked child does not have the memory.
-        if self.check_open().is_err() {
-            return;
-        }
-        let guard = epoch::pin();
+    pub(super) fn starts<'g, K: AsRef<[u8]>>(
+        &self,
+        guard: &'g Guard,
+        keys: impl Iterator<Item = K>,
+    ) -> [Option<(Hash, Start<'g>)>; GROUP] {
         let mut starts = [const { None }; GROUP];
-        for (start, key) in starts.iter_mut().zip(keys) {
-            *start = Some(self.keyspace.index().start(&guard, self.keyspace.hash(key.as_ref())));
+        for (place, key) in starts.iter_mut().zip(keys) {
+            let hash = self.keyspace.hash(key.as_ref());
+            let start = self.keyspace.index().start(guard, hash);
+            start.prefetch();
+            *place = Some((hash, start));
         }
-        for start in starts.iter().flatten() {
-            let _likely = self.keyspace.likely_from(start, &[]);
-        }
+        starts
     }
 
     /// The live record of `key`, which is `likely` the one there.

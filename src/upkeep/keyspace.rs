@@ -166,7 +166,7 @@ impl Keyspace {
             }
             is_key
         };
-        self.index.find_noting(guard, hash, is_key, note)?;
+        self.index.find_from(guard, &self.index.start(guard, hash), is_key, note)?;
         found
     }
 
@@ -242,27 +242,33 @@ impl Keyspace {
         Some((place, found))
     }
 
-    /// The record that `hash` most likely leads to, which the processor is asked for; none: no key
-    /// with this hash has one. Where eviction asks for it, the read is noted. The index line should
-    /// be in the cache already.
+    /// The record that a search from `start` most likely finds, for who will read it: it is noted,
+    /// where eviction asks for that, and the processor is asked for its lines. None: no key with
+    /// this hash has one. The index line should be in the cache already.
     #[inline]
-    pub fn likely(&self, guard: &Guard, hash: Hash) -> Option<Location> {
+    pub fn likely_to_read<'g>(&self, guard: &'g Guard, start: &Start<'g>) -> Option<Location> {
         // ORDERING: Relaxed, as in `find`.
-        let note = self.notes_reads.load(Relaxed);
-        // The first entry that resembles the key is nearly always its own: take it unseen.
-        let location = self.index.find_noting(guard, hash, |_| true, note)?;
-        prefetch(self.stripes.region().pointer(location).as_ptr());
-        self.prefetch_behind(location, READ_BYTES);
-        Some(location)
+        self.likely(guard, start, READ_BYTES, self.notes_reads.load(Relaxed))
     }
 
-    /// The record that a search from `start` most likely finds, which the processor is asked for; a
-    /// hint.
+    /// The same for who will replace it.
     #[inline]
-    pub fn likely_from(&self, start: &Start<'_>, key: &[u8]) -> Option<Location> {
-        let location = start.likely()?;
+    pub fn likely_to_replace<'g>(&self, guard: &'g Guard, start: &Start<'g>) -> Option<Location> {
+        self.likely(guard, start, LINE_BYTES, false)
+    }
+
+    /// The first entry that resembles a key is nearly always its own: it is taken unseen.
+    #[inline]
+    fn likely<'g>(
+        &self,
+        guard: &'g Guard,
+        start: &Start<'g>,
+        bytes: usize,
+        note: bool,
+    ) -> Option<Location> {
+        let location = self.index.find_from(guard, start, |_| true, note)?;
         prefetch(self.stripes.region().pointer(location).as_ptr());
-        self.prefetch_behind(location, READ_BYTES.min(RECORD_HEADER_BYTES + key.len()));
+        self.prefetch_behind(location, bytes);
         Some(location)
     }
 

@@ -76,7 +76,7 @@ impl Cleaner {
         let mut walk = Records::new(common, self.wblock, self.at, until);
         while group.len() < GROUP {
             let Some(met) = walk.next(&guard) else { break };
-            common.keyspace.index().prefetch(&guard, met.hash);
+            common.keyspace.index().start(&guard, met.hash).prefetch();
             group.push(met);
         }
         if walk.is_incomplete {
