@@ -312,6 +312,8 @@ mod clock;
 #[cfg(not(any(loom, shuttle)))]
 mod config;
 mod error;
+#[cfg(not(any(loom, shuttle)))]
+mod trace;
 pub mod format;
 #[cfg(not(any(loom, shuttle)))]
 mod store;
@@ -332,6 +334,8 @@ pub use store::{
     Binding, Condition, DeleteOptions, Health, OwnedRecord, Pin, PutOptions, Record, Scan, Stats,
     Store, WblockCounts,
 };
+#[cfg(all(feature = "metrics", not(any(loom, shuttle))))]
+pub use store::metrics::{METRICS, Metric};
 pub use unit::Version;
 #[cfg(not(any(loom, shuttle)))]
 pub use upkeep::{Audit, LoadReport, ReclaimStats, Rejected, Runway};

@@ -201,6 +201,7 @@ impl Index {
     /// Where the record of the key is that has `hash` and that `is_key` recognises.
     ///
     /// `is_key` is asked about each entry that resembles it: nearly always none or one.
+    #[cfg(any(feature = "testing", loom, shuttle))]
     #[inline]
     pub fn find(
         &self,

@@ -36,15 +36,19 @@ mod tickets;
 pub use attach::{Answer, Request, open_target, survey_targets};
 #[cfg(not(any(loom, shuttle)))]
 pub use files::{Created, complete, reserve};
+#[cfg(all(feature = "testing", not(any(loom, shuttle))))]
+pub use flusher::Round;
 #[cfg(not(any(loom, shuttle)))]
-pub use flusher::{Flusher, Layout, Round};
+pub use flusher::{Flusher, Layout};
 #[cfg(not(any(loom, shuttle)))]
 pub use pump::{Pump, Work};
 pub use requests::Requests;
 #[cfg(not(any(loom, shuttle)))]
 pub use service::{Service, Unmet};
 #[cfg(not(any(loom, shuttle)))]
-pub use set::{ShadowSet, Standing, Survey, member_bytes, open, random, survey};
+pub use set::{ShadowSet, Standing, Survey, open, random};
+#[cfg(all(feature = "testing", not(any(loom, shuttle))))]
+pub use set::{member_bytes, survey};
 pub use tickets::Tickets;
 #[cfg(any(loom, shuttle))]
 pub use tickets::Waited;

@@ -28,6 +28,7 @@ use crate::format::Census;
 use crate::planted::{Bug, is_planted};
 use crate::region::{NowUs, Stripes};
 use crate::sync::{Arc, thread};
+use crate::trace::event;
 use crate::unit::Sequence;
 use std::io;
 use std::path::PathBuf;
@@ -163,6 +164,7 @@ impl Pump {
     fn recover(&mut self) {
         self.failures = 0;
         if self.shared.has_failed() {
+            event!(INFO, "the shadow takes writes again: all that was doubted is written");
             self.shared.recover();
         }
     }
@@ -249,6 +251,7 @@ impl Pump {
     /// # Errors
     ///
     /// Those of [`poll`](Self::poll).
+    #[cfg(feature = "testing")]
     pub fn barrier(&mut self) -> Result<(), Failure> {
         let ticket = self.ticket();
         while !self.is_durable(ticket) {
@@ -258,11 +261,13 @@ impl Pump {
     }
 
     /// A ticket for all that was committed before, for who polls and looks.
+    #[cfg(feature = "testing")]
     pub fn ticket(&self) -> u64 {
         self.shared.tickets.take()
     }
 
     /// True once all that `ticket` is for is durable.
+    #[cfg(feature = "testing")]
     pub fn is_durable(&self, ticket: u64) -> bool {
         self.shared.tickets.completed() >= ticket
     }

@@ -37,6 +37,7 @@ use crate::region::Stripes;
 use crate::sync::{
     Acquire, Arc, AtomicBool, AtomicU8, Doorbell, Mutex, Relaxed, Release, lock, thread,
 };
+use crate::trace::event;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
@@ -290,6 +291,14 @@ impl Shared {
     }
 
     pub(super) fn fail(&self, failure: Failure) {
+        if !self.has_failed() {
+            event!(
+                ERROR,
+                path = %failure.path.display(),
+                error = %failure.source,
+                "the shadow takes no writes: reads go on, writes are refused"
+            );
+        }
         *lock(&self.failure) = Some(failure);
         // ORDERING: Release, pairs with `has_failed`.
         self.has_failed.store(true, Release);

@@ -7,6 +7,7 @@ use crate::index::{ScanCursor, SlotState};
 use crate::shadow::Unmet;
 use crate::sync::core::{self, Mask};
 use crate::sync::{Arc, epoch, fork, lock};
+use crate::trace::{event, failed, notice};
 use crate::upkeep::pins_are_gone;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -176,6 +177,22 @@ impl Inner {
         Ok(())
     }
 
+    /// Tells what was opened, and what an operator should know of it.
+    pub(super) fn tell_opened(&self) {
+        event!(
+            INFO,
+            records = self.report.records,
+            bytes = self.report.bytes,
+            seconds = self.report.elapsed.as_secs_f64(),
+            was_clean = self.report.was_clean,
+            "store opened"
+        );
+        if self.report.damaged() > 0 {
+            event!(WARN, rejected = ?self.report.rejected, "the cold start found a loss");
+        }
+        self.notices.iter().for_each(|text| notice(text));
+    }
+
     pub(super) fn close(&self) -> Result<()> {
         if self.forks != fork::count() {
             return Err(Error::Forked);
@@ -187,9 +204,16 @@ impl Inner {
         pins_are_gone(CLOSE_PATIENCE);
         self.reclaim.stop();
         self.upkeep.stop();
-        let Some(shadow) = &self.shadow else { return Ok(()) };
+        let Some(shadow) = &self.shadow else {
+            event!(INFO, "store closed");
+            return Ok(());
+        };
         let patience = self.settings.close_deadline();
-        shadow.stop(patience).map_err(|why| self.unmet(why, ("close_deadline", patience)))
+        let stopped =
+            shadow.stop(patience).map_err(|why| self.unmet(why, ("close_deadline", patience)));
+        stopped
+            .inspect(|()| event!(INFO, "store closed"))
+            .inspect_err(|error| failed("store closed, and not all is durable", error))
     }
 }
 

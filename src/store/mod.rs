@@ -18,6 +18,8 @@
 mod direct;
 mod get;
 mod lifecycle;
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
 mod open;
 mod options;
 mod plan;
@@ -78,6 +80,8 @@ pub(crate) struct Inner {
     report: LoadReport,
     notices: Vec<String>,
     cores: Vec<usize>,
+    #[cfg(feature = "metrics")]
+    sampler: metrics::Sampler,
 }
 
 /// What of the configuration writers look at and is fixed at open.

@@ -423,7 +423,10 @@ impl Opening {
             report,
             notices,
             cores: self.cores,
+            #[cfg(feature = "metrics")]
+            sampler: super::metrics::Sampler::default(),
         };
+        inner.tell_opened();
         Ok(Store { inner: Arc::new(inner) })
     }
 }

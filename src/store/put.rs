@@ -88,6 +88,8 @@ impl Store {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "makes a plain put of it: most of an intent is known")]
     fn put_intent(&self, intent: &Intent<'_>, durable: bool) -> Result<Version> {
+        #[cfg(feature = "metrics")]
+        let _sample = self.inner.sampler.measure(super::metrics::Call::Put);
         self.inner.check_durable(durable)?;
         let version = match self.inner.put_directly(intent) {
             Some(version) => version,

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::shadow::io::{Members, Prefer, ShadowFiles};
 use crate::shadow::{self, Answer, Created, Request, Service};
 use crate::sync::{Arc, lock};
+use crate::trace::{event, failed};
 use std::path::{Path, PathBuf};
 
 impl Store {
@@ -89,6 +90,9 @@ impl Inner {
         let _one_at_a_time = lock(&self.moves);
         let (members, created) = self.open_target(&target)?;
         let moved = self.move_to(service, members);
+        let moved = moved
+            .inspect(|()| event!(INFO, shadow = ?target, "the store has moved to another shadow"))
+            .inspect_err(|error| failed("the store could not be moved", error));
         moved.map(|()| {
             created.keep();
             let mut config = lock(&self.config);

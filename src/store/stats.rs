@@ -18,6 +18,7 @@ const AUDIT_PAUSE: Duration = Duration::from_millis(5);
 
 /// Figures of a store at one moment; each on its own, not all of the same instant.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Stats {
     /// Live records, expired ones included until they are swept.
@@ -71,6 +72,7 @@ pub struct Stats {
 
 /// Wblocks by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct WblockCounts {
     /// Never opened, or given back.
@@ -93,6 +95,11 @@ pub struct WblockCounts {
 
 /// How a store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "health", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Health {
     /// Nothing to report.

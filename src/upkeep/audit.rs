@@ -9,6 +9,7 @@ use crate::unit::WblockId;
 
 /// What an audit found: see [`Store::audit`](crate::Store::audit).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Audit {
     /// Values in the index.

@@ -18,7 +18,7 @@ pub use held::Held;
 pub use keyspace::{Keyspace, Kind, is_live};
 pub use pressure::{Pressure, Runway};
 pub use probe::{Upkeep, pins_are_gone};
-pub use reclaim::{
-    Common, Pace, ReclaimCounters, ReclaimService, ReclaimStats, Reclaimer, Room, RoomWait,
-};
+pub use reclaim::{Common, ReclaimCounters, ReclaimService, ReclaimStats, Room, RoomWait};
+#[cfg(feature = "testing")]
+pub use reclaim::{Pace, Reclaimer};
 pub use report::{LoadReport, Rejected};

@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::region::{State, Stripes};
 use crate::sync::{Arc, AtomicU8, Mutex, Relaxed, lock};
+use crate::trace::event;
 use crate::unit::{RBLOCK_BYTES, Sequence};
 use std::time::{Duration, Instant};
 
@@ -111,7 +112,12 @@ impl Pressure {
         let look = |_| judge(used_bytes(&self.stripes), data_size, limit_pct);
         let stopped_at_pct = (0..LOOKS).map(look).find(|pct| *pct == 0).unwrap_or_else(|| look(0));
         // ORDERING: Relaxed, as in `check_room`; U1 by the lock of `watch`.
-        self.stopped_at_pct.store(stopped_at_pct, Relaxed);
+        let before_pct = self.stopped_at_pct.swap(stopped_at_pct, Relaxed);
+        if before_pct == 0 && stopped_at_pct > 0 {
+            event!(WARN, used_pct = stopped_at_pct, "puts are refused: too much is live");
+        } else if before_pct > 0 && stopped_at_pct == 0 {
+            event!(INFO, "puts are taken again");
+        }
         let after = Instant::now();
         watch.next_look = after + after.duration_since(before) * LOOK_SHARE;
     }
@@ -205,6 +211,7 @@ impl Rate {
 
 /// How long the space lasts, and what holds the rest: part of [`Stats`](crate::Stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Runway {
     /// Wblocks that are free, those kept back for deletes included. Unit: wblocks.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 /// What a cold start found: part of [`Stats`](crate::Stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LoadReport {
     /// True if the last run had closed the store in order.
@@ -24,14 +25,17 @@ pub struct LoadReport {
     /// Bytes of the records that were read.
     pub bytes: u64,
     /// How long it took.
+    #[cfg_attr(feature = "serde", serde(rename = "elapsed_seconds", serialize_with = "seconds"))]
     pub elapsed: Duration,
     /// Shadows that end before their last wblock.
     pub truncated_shadows: u64,
     /// What was not taken, by cause.
     pub rejected: Rejected,
     /// The latest time found in a wblock's header: no clock may start below.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) clock_floor: u64,
     /// Above every sequence found.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) next_sequence: Sequence,
 }
 
@@ -39,6 +43,7 @@ pub struct LoadReport {
 ///
 /// A torn write was never durable, and is no loss. The rest was durable once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Rejected {
     /// Places in the last flush of a wblock that were not written whole.
@@ -67,6 +72,11 @@ pub struct Rejected {
     pub header_copies: u64,
     /// Superblocks of which one of two copies was damaged; repaired.
     pub superblock_copies: u64,
+}
+
+#[cfg(feature = "serde")]
+fn seconds<S: serde::Serializer>(elapsed: &Duration, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_f64(elapsed.as_secs_f64())
 }
 
 impl LoadReport {

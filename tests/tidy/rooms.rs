@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["unit"],
     &["error"],
     &["clock"],
+    &["trace"],
     &["config"],
     &["format"],
     &["region"],

@@ -33,6 +33,7 @@ impl FileIndex {
 }
 
 /// What serves the operations.
+#[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "for tests"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// `io_uring`.
@@ -90,6 +91,7 @@ impl Buffer {
     }
 
     /// The first `bytes` bytes alone; all of them if there are fewer.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn shortened(self, bytes: usize) -> Self {
         Self { start: self.start, bytes: self.bytes.min(bytes) }
@@ -175,6 +177,7 @@ pub struct Completion {
 /// outstanding.
 pub trait BlockIo: Send + fmt::Debug {
     /// What serves the operations.
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "for tests"))]
     fn backend(&self) -> Backend;
 
     /// Most operations outstanding at once; at least 1.

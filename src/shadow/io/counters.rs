@@ -17,6 +17,7 @@ pub struct IoCounters {
 
 /// [`IoCounters`] at one moment; each figure on its own, not all of the same instant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct IoCounts {
     /// Writes that moved fewer bytes than asked for, and were resumed.

@@ -27,7 +27,9 @@ mod sim;
 mod system;
 mod transfers;
 
-pub use block::{Backend, BlockIo, Buffer, Completion, FileIndex, Op};
+#[cfg(feature = "testing")]
+pub use block::{Backend, Completion, Op};
+pub use block::{BlockIo, Buffer, FileIndex};
 #[cfg(any(test, feature = "testing"))]
 pub use blocking::{Blocking, open_backend};
 pub use blocking::{OpenedIo, Prefer};
@@ -38,4 +40,6 @@ pub use members::{Members, ShadowFiles};
 pub use ring::Ring;
 #[cfg(any(test, feature = "testing"))]
 pub use sim::{Crashes, Fault, FaultOn, SimConfig, SimDisk};
-pub use transfers::{Direction, Missing, Transfer, TransferError, Transfers};
+#[cfg(feature = "testing")]
+pub use transfers::Missing;
+pub use transfers::{Direction, Transfer, TransferError, Transfers};

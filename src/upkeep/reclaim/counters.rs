@@ -27,6 +27,7 @@ pub struct ReclaimCounters {
 
 /// What reclaim has done since the store was opened, and what it waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ReclaimStats {
     /// Wblocks out of which the live records were moved.
