@@ -22,6 +22,8 @@ stripe|src/region/stripe.rs|.compare_exchange_weak(current.0, opened.0, AcqRel, 
 stripe|src/region/stripe.rs|self.wblock(fresh).begin(sequence, seen.opened(), State::Open);|self.wblock(fresh).begin(sequence, None, State::Open);
 stripe|src/region/stripe.rs|                    self.pad_rest(got);|
 stripe|src/region/stripe.rs|        // Another thread was first. The sequence is lost, which costs nothing.\n        self.release(fresh);|
+stripe|src/region/unname.rs|                self.seal(seen);|
+stripe|src/region/unname.rs|self.identity().has_shadow && self.wblock(wblock).state() != State::Used|false
 tickets|src/shadow/tickets.rs|self.requested.fetch_add(1, AcqRel)|self.requested.fetch_add(1, crate::sync::Relaxed)
 tickets|src/shadow/tickets.rs|self.requested.load(Acquire)|self.requested.load(crate::sync::Relaxed)
 index_entry|src/index/entry.rs|Word(self.0.load(Acquire))|Word(self.0.load(crate::sync::Relaxed))

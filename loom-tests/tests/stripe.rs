@@ -6,7 +6,7 @@
 #![expect(missing_docs, reason = "a test crate")]
 
 use brindle::format::{StoreId, StoreKey};
-use brindle::region::{Cut, Identity, NowUs, Purpose, Region, Stripes};
+use brindle::region::{Cut, Identity, NowUs, Purpose, Region, State, Stripes};
 use brindle::sync::epoch;
 use brindle::unit::{Geometry, Location, RBLOCK_BYTES, Sequence, WBLOCK_HEADER_RBLOCKS, WblockId};
 use loom::sync::Arc;
@@ -14,6 +14,10 @@ use loom::thread;
 
 /// Wblocks with room for eight rblocks behind the header, in one stripe.
 fn stripes(wblocks: u32) -> Arc<Stripes> {
+    stripes_of(wblocks, true)
+}
+
+fn stripes_of(wblocks: u32, has_shadow: bool) -> Arc<Stripes> {
     let geometry = Geometry { wblock_bytes: 256, stripes: 1, wblocks_per_stripe: wblocks };
     let store_id = StoreId([7; 16]);
     let store_key = StoreKey::of(&store_id);
@@ -23,7 +27,7 @@ fn stripes(wblocks: u32) -> Arc<Stripes> {
         kept_for_moves: 0,
         kept_for_deletes: 0,
         reclaimers: 0,
-        has_shadow: true,
+        has_shadow,
     };
     let now_us = NowUs(Box::new(|| 0));
     let stripes = Stripes::new(Region::model(geometry), identity, Sequence(1), now_us);
@@ -117,5 +121,69 @@ fn a_cut_covers_what_was_committed_before_and_the_walk_completes() {
         assert_eq!(walk.complete, until, "the marker closes what was reserved before");
         let start = stripes.geometry().location(wblock, 0);
         let _ = stripes.region().read(start, walk.data_end);
+    });
+}
+
+/// A wblock that has room left is taken from its lane while another writer is at it.
+#[test]
+fn a_wblock_that_is_taken_from_its_lane_is_closed_once_and_none_is_lost() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let stripes = stripes_of(3, false);
+        let first = put(&stripes, 2, 1).expect("room");
+        let wblock = stripes.geometry().wblock(first);
+        let writer = {
+            let stripes = Arc::clone(&stripes);
+            thread::spawn(move || put(&stripes, 5, 2).expect("room"))
+        };
+        assert!(stripes.unname(wblock), "there is nobody to wait for");
+        assert!(!stripes.is_named(wblock));
+        let second = writer.join().expect("writer");
+        // By whoever took it from its lane: the writer installs another where it is crossed.
+        assert_eq!(stripes.wblock(wblock).state(), State::Used);
+        assert_eq!(stripes.region().read(second, 5), [2; 5]);
+        let end = stripes.geometry().wblock_rblocks();
+        let walk = stripes.walk(wblock, WBLOCK_HEADER_RBLOCKS, end);
+        assert_eq!(walk.complete, end, "padded to its end");
+        let is_same = stripes.geometry().wblock(second) == wblock;
+        assert_eq!(stripes.free_wblocks(), if is_same { 2 } else { 1 });
+        assert_eq!(stripes.newest(0).is_some(), !is_same);
+        let dead = if is_same { end - WBLOCK_HEADER_RBLOCKS - 7 } else { 6 };
+        assert_eq!(stripes.wblock(wblock).dead_rblocks(), dead);
+    });
+}
+
+/// With a shadow, only what the flusher has made durable loses its name; the lane may open it
+/// again, and the flusher then knows it for another life.
+#[test]
+fn a_wblock_is_not_taken_from_its_lane_before_it_is_durable() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let stripes = stripes(2);
+        let first = put(&stripes, 8, 1).expect("room");
+        let wblock = stripes.geometry().wblock(first);
+        let flusher = {
+            let stripes = Arc::clone(&stripes);
+            thread::spawn(move || {
+                assert_eq!(stripes.cut(0, wblock, 0, 1), Cut::Sealed);
+                stripes.flushed(wblock);
+            })
+        };
+        let was_early = stripes.unname(wblock);
+        assert!(!was_early || stripes.wblock(wblock).state() == State::Used, "and not flushed");
+        flusher.join().expect("flusher");
+        assert!(stripes.unname(wblock), "it is durable now");
+        assert_eq!(stripes.wblock(wblock).state(), State::Used);
+        let sequence = stripes.wblock(wblock).sequence();
+        stripes.release(wblock);
+        put(&stripes, 8, 2).expect("room");
+        let second = put(&stripes, 8, 3).expect("room");
+        let newest = stripes.newest(0).expect("two were opened");
+        assert_eq!(newest, stripes.geometry().wblock(second));
+        let before = stripes.wblock(newest).previous().expect("the one before");
+        assert!(stripes.wblock(before).sequence() > sequence);
+        assert_eq!(stripes.wblock(before).previous(), None, "there is no link to what was taken");
     });
 }

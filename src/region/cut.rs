@@ -108,6 +108,12 @@ impl Stripes {
         seen.opened().zip(u32::try_from(position).ok())
     }
 
+    /// True if the open wblock of `lane` has room for `rblocks` more.
+    pub fn has_rest(&self, lane: u32, rblocks: u32) -> bool {
+        let end = self.geometry().wblock_rblocks();
+        self.open_rblocks(lane).is_some_and(|(_, position)| position + rblocks <= end)
+    }
+
     /// Walks commit words from `from` to at most `until`, as far as the wblock is complete.
     pub fn walk(&self, wblock: WblockId, from: u32, until: u32) -> Walk {
         let geometry = self.geometry();

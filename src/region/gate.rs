@@ -79,13 +79,15 @@ impl Gate {
     /// it are still in the index and are to go with it (B4).
     pub fn enter(&mut self, stripes: &Stripes, wblock: WblockId, has_left: bool) {
         stripes.wblock(wblock).enter(State::Quarantined);
+        stripes.note_gated();
         let stage = Stage::Emptied(has_left.then(Passage::begin));
         self.inside.push_back(Inside { wblock, has_left, stage });
     }
 
     /// Takes in `wblock`, which cold start found damaged and has asked to be struck out: nothing
     /// of it was ever in the index.
-    pub fn enter_damaged(&mut self, wblock: WblockId) {
+    pub fn enter_damaged(&mut self, stripes: &Stripes, wblock: WblockId) {
+        stripes.note_gated();
         self.inside.push_back(Inside { wblock, has_left: false, stage: Stage::Striking });
     }
 
@@ -121,13 +123,13 @@ impl Gate {
         }
         match barriers {
             Some(barriers) => self.advance_barriers(stripes, barriers),
-            None => self.settle(stripes, || Stage::Leaving(Passage::begin())),
+            None => self.settle(stripes, || leave(stripes)),
         }
         for inside in &mut self.inside {
             let is_struck = stripes.wblock(inside.wblock).state() == State::Struck;
             let is_through = matches!(inside.stage, Stage::Striking) && is_struck;
             if is_through && (!inside.has_left || unlink(inside.wblock)) {
-                inside.stage = Stage::Leaving(Passage::begin());
+                inside.stage = leave(stripes);
             }
         }
         if self.waits_for_pins() {
@@ -183,10 +185,17 @@ impl Gate {
             let is_out = matches!(&inside.stage, Stage::Leaving(passage) if passage.is_over());
             let stays = !(is_out || is_hasty);
             if !stays {
+                stripes.note_left();
                 stripes.release(inside.wblock);
             }
             stays
         });
         (before - self.inside.len()) as u64
     }
+}
+
+/// From here on only pins hold it up.
+fn leave(stripes: &Stripes) -> Stage {
+    stripes.note_leaving();
+    Stage::Leaving(Passage::begin())
 }

@@ -17,6 +17,7 @@ mod stripe;
 mod supply;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
+mod unname;
 mod wblock;
 
 pub use cut::Cut;

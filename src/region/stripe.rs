@@ -8,6 +8,7 @@
 //! open word   (w, pos <= end) --[reserve]--> (w, pos + n)
 //!             (w, pos <= end) --[cross]----> (w, > end)       the crosser pads [pos, end)
 //!             (w, > end)      --[install]--> (f, header end)  f from a free queue
+//!             (w, > end)      --[unname]---> (none, > end)    a reclaimer wants `w` (`unname`)
 //! ```
 //! A stripe starts, and stays on a full store, in the crossed state, which any thread may leave.
 //!
@@ -29,7 +30,8 @@
 //! - S5  `previous` links the wblocks of a lane from the open one back in the order of their
 //!   opening: a flusher that follows it from the open word misses none, without a queue between
 //!   the CAS and itself that a stopped thread could leave unfilled. It stops at the newest that it
-//!   saw before; so no wblock is freed while an open word names it, crossed or not.
+//!   saw before, which it knows by its sequence too: a lane may open again what was taken from
+//!   it. No wblock is freed while an open word names it, crossed or not.
 //! - S6  `free_count` is at most the wblocks on the queues: it is taken from before a pop and
 //!   added to after a push. So puts can leave the kept-back wblocks to deletes and moves exactly.
 //! - S7  A record that may yet be refused is shown before it is published: readers get its length,
@@ -46,7 +48,7 @@
 //! No writer count and no lock: a thread stopped between its reservation and its commit delays the
 //! flush of that wblock, and nobody's get or put.
 //!
-//! Checked by: `loom-tests/tests/stripe.rs` (S1, S2, S5, E1, E2).
+//! Checked by: `loom-tests/tests/stripe.rs` (S1, S2, S5, E1, E2, `unname`).
 
 use super::memory::Region;
 use super::open_word::OpenWord;
@@ -404,8 +406,9 @@ impl Stripes {
         Ok(())
     }
 
-    /// After its successor is installed: the wblock takes no more reservations.
-    fn seal(&self, word: OpenWord) {
+    /// After its successor is installed, or it is taken from its lane: the wblock takes no more
+    /// reservations. Who has changed the open word calls this, once.
+    pub(super) fn seal(&self, word: OpenWord) {
         if let Some(wblock) = word.opened() {
             if self.identity.has_shadow {
                 self.wblock(wblock).seal();

@@ -4,7 +4,7 @@
 //! loads: that one is heeded a moment later harms nobody. What is exact is the count of free ones
 //! (S6 of `stripe`).
 
-use super::stripe::{Purpose, Stripes};
+use super::stripe::{Identity, Purpose, Stripes};
 use super::wblock::State;
 use crate::sync::{Acquire, ArrayQueue, AtomicI64, AtomicU64, CachePadded, Relaxed, Release};
 use crate::unit::{Geometry, WblockId};
@@ -23,6 +23,10 @@ pub(super) struct Supply {
     backlog_max: AtomicI64,
     /// Wblocks that puts may open before a reclaimer has looked again.
     credit: AtomicI64,
+    /// Wblocks in the gates; and those of them that only wait for pins: struck out already, if
+    /// there is a shadow.
+    gated: AtomicU64,
+    leaving: AtomicU64,
 }
 
 impl Supply {
@@ -37,6 +41,8 @@ impl Supply {
             backlog: AtomicI64::new(0),
             backlog_max: AtomicI64::new(i64::MAX),
             credit: AtomicI64::new(i64::MAX),
+            gated: AtomicU64::new(0),
+            leaving: AtomicU64::new(0),
         }
     }
 }
@@ -92,12 +98,46 @@ impl Stripes {
         self.supply.backlog.fetch_sub(1, Relaxed);
     }
 
+    /// A wblock has entered a gate.
+    pub(super) fn note_gated(&self) {
+        // ORDERING: Relaxed, as in `set_watermarks`.
+        self.supply.gated.fetch_add(1, Relaxed);
+    }
+
+    /// It waits for pins alone from now on.
+    pub(super) fn note_leaving(&self) {
+        // ORDERING: Relaxed, as in `set_watermarks`.
+        self.supply.leaving.fetch_add(1, Relaxed);
+    }
+
+    /// It waits for nothing any more, and is about to be released.
+    pub(super) fn note_left(&self) {
+        // ORDERING: Relaxed, both, as in `set_watermarks`.
+        self.supply.leaving.fetch_sub(1, Relaxed);
+        // ORDERING: as above.
+        self.supply.gated.fetch_sub(1, Relaxed);
+    }
+
+    /// Free wblocks that `purpose` leaves to others.
+    ///
+    /// While something is in the gates, moves leave to deletes what is kept for these: a pin may
+    /// hold the gates up, and moves would gain nothing. Deletes may have as many of those for moves
+    /// as pins alone hold up: when the pins end, moves have them back, and if the process ends
+    /// before, they are found struck out.
     #[inline]
     fn kept_back(&self, purpose: Purpose) -> u64 {
+        let Identity { kept_for_moves, kept_for_deletes, .. } = *self.identity();
+        // ORDERING: Relaxed, as in `set_watermarks`.
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
         match purpose {
             // ORDERING: Relaxed, as in `set_watermarks`.
             Purpose::Put => self.supply.kept_from_puts.load(Relaxed),
-            Purpose::Delete => u64::from(self.identity().kept_for_moves),
+            Purpose::Delete => {
+                u64::from(kept_for_moves).saturating_sub(count(&self.supply.leaving))
+            }
+            Purpose::Move if kept_for_moves > 0 && count(&self.supply.gated) > 0 => {
+                kept_for_deletes.saturating_sub(kept_for_moves).into()
+            }
             Purpose::Move => 0,
         }
     }

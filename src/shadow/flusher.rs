@@ -232,13 +232,16 @@ impl Flusher {
         let stripes = Arc::clone(&self.stripes);
         let progress = self.progress(lane);
         let mut found = Vec::new();
-        let mut next = stripes.newest(lane);
-        while let Some(wblock) = next.filter(|wblock| Some(*wblock) != progress.newest) {
-            found.push(wblock);
-            next = stripes.wblock(wblock).previous();
+        // What a link names is not struck out, and so not opened again, before the lane was seen
+        // to name another: its sequence is of the life that the link means.
+        let life = |wblock| (wblock, stripes.wblock(wblock).sequence());
+        let mut next = stripes.newest(lane).map(life);
+        while let Some((wblock, sequence)) = next.filter(|_| next != progress.newest) {
+            found.push((wblock, sequence));
+            next = stripes.wblock(wblock).previous().map(life);
         }
         progress.newest = found.first().copied().or(progress.newest);
-        progress.backlog.extend(found.into_iter().rev());
+        progress.backlog.extend(found.into_iter().map(|(wblock, _)| wblock).rev());
     }
 
     /// What of `lane` can be written now, and was not taken in this round.

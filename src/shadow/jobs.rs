@@ -1,7 +1,7 @@
 //! What the flusher keeps of each lane, and of each write.
 #![forbid(unsafe_code)]
 
-use crate::unit::WblockId;
+use crate::unit::{Sequence, WblockId};
 use std::collections::VecDeque;
 
 /// Where the flusher stands in one lane.
@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 pub(super) struct LaneProgress {
     /// Wblocks not finished yet, the oldest first. The newest of the lane is the last one.
     pub(super) backlog: VecDeque<WblockId>,
-    /// Newest wblock ever seen: `previous` links are followed back to it (S5).
-    pub(super) newest: Option<WblockId>,
+    /// Newest wblock ever seen, in which life: `previous` links are followed back to it (S5).
+    pub(super) newest: Option<(WblockId, Sequence)>,
     /// Of the oldest of the backlog.
     pub(super) flushed_rblock: u32,
     pub(super) flushes: u16,

@@ -261,8 +261,9 @@ impl Opening {
         }
         let has_shadow = self.plan.shadow != Shadow::None;
         let reclaimers = geometry.stripes.div_ceil(STRIPES_A_RECLAIMER);
-        // Puts need one wblock a stripe to write, and one more to go on to.
-        let spare = geometry.wblocks() - geometry.stripes - 1;
+        // Puts need one wblock a stripe to write, and one more to go on to. In the smallest store
+        // one of its two is for moves, and puts go on behind what was moved.
+        let spare = (geometry.wblocks() - geometry.stripes - 1).max(1);
         let kept_for_deletes = spare.min(1);
         // One for each reclaimer to go on to; and one that is free then. What is open when a run
         // ends is not appended to in the next, which must have somewhere to move records to.

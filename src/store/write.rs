@@ -359,13 +359,34 @@ impl Inner {
         let stripes = self.keyspace.stripes();
         let mut space = if intent.value.is_some() {
             let lane = stripes.lane_for_put(site.stripe, old);
-            stripes.reserve(site.guard, lane, shape.rblocks, Purpose::Put)?
+            match stripes.reserve(site.guard, lane, shape.rblocks, Purpose::Put) {
+                Ok(space) => space,
+                Err(why) => self.reserve_elsewhere(site, shape.rblocks, (lane, why))?,
+            }
         } else {
             self.reserve_for_delete(site, shape.rblocks)?
         };
         self.keyspace.fill(&mut space, &shape, &head, (intent.key, value));
         space.show();
         Ok(Pending { space, head })
+    }
+
+    /// A put that found no room in `full`, its lane, goes to the normal one of its stripe if that
+    /// has room in what it has open; and if no wblock is to be had, to any.
+    #[cold]
+    fn reserve_elsewhere<'g>(
+        &'g self,
+        site: &Site<'g>,
+        rblocks: u32,
+        (full, why): (u32, NoRoom),
+    ) -> Result<Reservation<'g>, NoRoom> {
+        let stripes = self.keyspace.stripes();
+        let others = if why == NoRoom::Space { stripes.lanes() } else { 0 };
+        std::iter::once(site.stripe)
+            .chain(0..others)
+            .filter(|lane| *lane != full && stripes.has_rest(*lane, rblocks))
+            .find_map(|lane| stripes.reserve(site.guard, lane, rblocks, Purpose::Put).ok())
+            .ok_or(why)
     }
 
     /// A delete takes the room that there is, of whatever stripe: few wblocks are kept for deletes.

@@ -22,6 +22,10 @@
 //!                high .. all      calm
 //! ```
 //!
+//! A wblock that is named by an open word is emptied only if a write has no room, and nothing else
+//! is left to gain: it is taken from its lane then (`region::unname`). In a store of few wblocks
+//! that is where most of the dead may lie.
+//!
 //! While space is not short, wblocks are also emptied for the tombstones that they pin (`raid`):
 //! those with the most pins for what is live, and only if half of them is dead. So the log is as
 //! long as the space allows, unless tombstones abound: then it is cut where they hang on it.
@@ -95,6 +99,8 @@ pub(super) struct Moment {
     /// One is being emptied.
     pub(super) is_busy: bool,
     pub(super) is_sweep_due: bool,
+    /// A write had no room.
+    pub(super) is_wanted: bool,
 }
 
 /// What a look found.
@@ -106,6 +112,8 @@ pub(super) struct Choice {
     pub(super) is_pressed: bool,
     /// Some wblock waits for the flusher: it may be worth emptying then.
     pub(super) has_sealed: bool,
+    /// An open wblock was taken from its lane: it can be chosen now.
+    pub(super) has_unnamed: bool,
 }
 
 /// What a look adds up over all own wblocks that are in use. Unit: rblocks.
@@ -125,8 +133,11 @@ pub(super) struct Sums {
     pub(super) oldest_fresh: Option<WblockId>,
     pub(super) oldest_old: Option<WblockId>,
     has_sealed: bool,
+    /// Of those that are named by an open word, the one most worth emptying.
+    best_open: Option<Candidate>,
 }
 
+#[derive(Clone, Copy, Debug)]
 struct Candidate {
     wblock: WblockId,
     score: f64,
@@ -161,7 +172,7 @@ impl Chooser {
     pub(super) fn choose(
         &mut self,
         common: &Common,
-        Moment { coming, is_busy, is_sweep_due }: Moment,
+        Moment { coming, is_busy, is_sweep_due, is_wanted }: Moment,
         mut release: impl FnMut(WblockId),
     ) -> Choice {
         let stripes = common.stripes();
@@ -179,11 +190,16 @@ impl Chooser {
         let unpins = self.unpins(common);
         let wants = self.queue.is_empty() && !is_busy;
         let wants = wants && (missing > 0 || evict.is_some() || unpins);
-        let mut has_sealed = false;
+        let (mut has_sealed, mut has_unnamed) = (false, false);
         let mut next = None;
         if wants || is_sweep_due {
             let sums = self.look(common, missing, is_sweep_due, &mut release);
             has_sealed = sums.has_sealed;
+            let is_stuck = wants && missing > 0 && coming == 0 && self.queue.is_empty();
+            if let Some(open) = sums.best_open.filter(|_| is_stuck && is_wanted && !has_sealed) {
+                has_unnamed = stripes.unname(open.wblock);
+                has_sealed = !has_unnamed;
+            }
             if let Some(evict) = evict.filter(|_| !is_busy) {
                 // What is to be emptied for tombstones takes turns with eviction.
                 let is_turn = !unpins || self.queue.is_empty() || !self.has_evicted;
@@ -221,7 +237,7 @@ impl Chooser {
         }
         let is_evicting = evict.is_some() && self.evictor.is_evicting();
         let is_pressed = self.is_pressed || is_evicting;
-        Choice { next, is_pressed, has_sealed }
+        Choice { next, is_pressed, has_sealed, has_unnamed }
     }
 
     /// True if wblocks are to be emptied for the tombstones that they pin.
@@ -263,7 +279,10 @@ impl Chooser {
         let all = u64::from(stripes.geometry().wblocks());
         let margin = (all / MARGIN_SHARE).clamp(MARGIN_MIN, MARGIN_MAX);
         let identity = stripes.identity();
-        let by_policy = (all * u64::from(common.settings.stop_writes_avail_pct())).div_ceil(100);
+        let percents = all * u64::from(common.settings.stop_writes_avail_pct());
+        // Rounded up, but not for what a store of few wblocks needs to be written at all.
+        let spare = all - u64::from(stripes.geometry().stripes) - 1;
+        let by_policy = percents.div_ceil(100).min(spare.max(percents / 100));
         let kept = by_policy.max(identity.kept_for_deletes.into());
         let (low, high) = (kept + margin, kept + 2 * margin);
         // A cache looks at each wblock that is opened: it may have to give up another for it.
@@ -296,10 +315,13 @@ impl Chooser {
             let entry = stripes.wblock(wblock);
             let state = entry.state();
             tally.count(stripes, wblock, entry, state);
+            let sight = Sight::new(stripes, entry);
             if state != State::Used || stripes.is_named(wblock) {
+                if matches!(state, State::Used | State::Open) {
+                    tally.offer_open(wblock, &sight);
+                }
                 continue;
             }
-            let sight = Sight::new(stripes, entry);
             if sight.live == 0 {
                 release(wblock);
                 continue;
@@ -361,6 +383,15 @@ impl Tally {
             let live = stripes.live_rblocks(wblock);
             self.sums.live += live;
             self.sums.old_live += if entry.filling() == Filling::Moves { live } else { 0 };
+        }
+    }
+
+    /// What is not reserved counts as live.
+    fn offer_open(&mut self, wblock: WblockId, sight: &Sight) {
+        let score = f64::from(sight.gain);
+        let is_best = self.sums.best_open.is_none_or(|best| score > best.score);
+        if is_best && sight.gain >= sight.worth() {
+            self.sums.best_open = Some(Candidate { wblock, score });
         }
     }
 

@@ -144,7 +144,11 @@ impl Common {
         let old = self.keyspace.view(guard, met.location);
         let shape = Shape::of(old.key().len(), value.len(), head);
         let stripes = self.stripes();
-        let Ok(mut space) = stripes.reserve(guard, lane, shape.rblocks, Purpose::Move) else {
+        // Without a wblock to be had, what puts and deletes have open may have room.
+        let lanes =
+            (0..stripes.geometry().stripes).filter(|other| stripes.has_rest(*other, shape.rblocks));
+        let reserve = |lane| stripes.reserve(guard, lane, shape.rblocks, Purpose::Move).ok();
+        let Some(mut space) = std::iter::once(lane).chain(lanes).find_map(reserve) else {
             return Ended::NoRoom;
         };
         self.keyspace.fill(&mut space, &shape, head, (old.key(), value));

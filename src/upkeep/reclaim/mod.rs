@@ -114,6 +114,8 @@ pub struct Reclaimer {
     /// The first reclaimer raids for all.
     raider: Option<Raider>,
     last_sweep: Option<Instant>,
+    /// The number of the last look.
+    last_look: u64,
     /// A barrier that was asked for so that sealed wblocks can be emptied.
     nudge: Option<u64>,
 }
@@ -149,7 +151,7 @@ impl Reclaimer {
             // Cold start could not use it; the flusher may have struck it out already.
             let state = common.stripes().wblock(wblock).state();
             if matches!(state, State::Damaged | State::Struck) {
-                gate.enter_damaged(wblock);
+                gate.enter_damaged(common.stripes(), wblock);
             }
         }
         Self {
@@ -163,6 +165,8 @@ impl Reclaimer {
             is_pressed: false,
             cleaner: None,
             last_sweep: None,
+            // Above any other: no write had no room yet.
+            last_look: u64::MAX,
             nudge: None,
         }
     }
@@ -170,14 +174,15 @@ impl Reclaimer {
     /// One bounded piece of work.
     pub fn poll(&mut self) -> Pace {
         let common = Arc::clone(&self.common);
-        let look = common.room.begin_look();
+        let (look, is_wanted) = common.room.begin_look(self.last_look);
+        self.last_look = look;
         let has_freed = self.pass_gate(&common);
         let is_sweep_due = self.is_sweep_due(&common);
         let mut aside = self.sweeper.poll(&common, self.lane(), is_sweep_due);
         if let Some(raider) = &mut self.raider {
             aside = aside.or_sooner(raider.poll(&common, is_sweep_due));
         }
-        let choice = self.next_wblock(&common, is_sweep_due);
+        let choice = self.next_wblock(&common, (is_sweep_due, is_wanted));
         let pace = self.clean(&common, choice);
         // Nothing to be gained: nothing under way, and no wblock worth emptying. A calm look says
         // nothing of that: by the time it is heard, others may have taken what was free.
@@ -217,9 +222,9 @@ impl Reclaimer {
     }
 
     /// Chooses the wblock to be emptied next, unless one is being emptied.
-    fn next_wblock(&mut self, common: &Common, is_sweep_due: bool) -> Choice {
+    fn next_wblock(&mut self, common: &Common, (is_sweep_due, is_wanted): (bool, bool)) -> Choice {
         let (coming, is_busy) = (common.counters.in_gates(), self.cleaner.is_some());
-        let moment = Moment { coming, is_busy, is_sweep_due };
+        let moment = Moment { coming, is_busy, is_sweep_due, is_wanted };
         let mut emptied = Vec::new();
         let choice = self.chooser.choose(common, moment, |wblock| {
             emptied.push(wblock);
@@ -240,7 +245,10 @@ impl Reclaimer {
     /// Goes on with the wblock that is being emptied.
     fn clean(&mut self, common: &Common, choice: Choice) -> Pace {
         let lane = self.lane();
-        let Some(cleaner) = &mut self.cleaner else { return self.nudge_flusher(common, choice) };
+        let Some(cleaner) = &mut self.cleaner else {
+            let rest = self.nudge_flusher(common, choice);
+            return if choice.has_unnamed { Pace::Now } else { rest };
+        };
         let wblock = cleaner.wblock();
         match cleaner.step(common, lane) {
             Step::More => Pace::Now,

@@ -26,6 +26,8 @@ struct Seen {
     /// Looks of reclaimers that were begun.
     begun: u64,
     waiting: u64,
+    /// The look that was the last one begun when a write last had no room.
+    wanted: u64,
     /// What each thread that looks has seen last. Without any, as in a test that polls by itself, a
     /// wait would be in vain.
     lookers: Vec<Look>,
@@ -67,6 +69,7 @@ impl Room {
     ) -> RoomWait {
         let mut seen = lock(&self.state);
         let since = seen.begun;
+        seen.wanted = since;
         seen.waiting += 1;
         stripes.call_reclaimers();
         let ended = loop {
@@ -93,11 +96,12 @@ impl Room {
         self.changed.notify_all();
     }
 
-    /// A look of a reclaimer begins; the number is for [`announce`](Self::announce).
-    pub(super) fn begin_look(&self) -> u64 {
+    /// A look of a reclaimer begins, whose last one was `last`; its number is for
+    /// [`announce`](Self::announce). True with it: since then a write had no room.
+    pub(super) fn begin_look(&self, last: u64) -> (u64, bool) {
         let mut seen = lock(&self.state);
         seen.begun += 1;
-        seen.begun
+        (seen.begun, seen.waiting > 0 || seen.wanted >= last)
     }
 
     /// The look `number` of `reclaimer` has ended: `is_hopeless` if nothing is to be gained, nor on
