@@ -227,3 +227,30 @@ fn a_put_goes_through_where_its_open_wblock_has_room() {
         put.join().unwrap().unwrap();
     });
 }
+
+/// Keys that are put again and again have a lane of their own in a store of many wblocks.
+#[test]
+fn a_put_over_a_young_record_takes_room_of_its_stripe_s_other_lane() {
+    const MANY: u32 = 48;
+    let value = vec![1; VALUE_BYTES];
+    // The shadow does not keep up, or no wblock is to be had; nobody pumps and nobody reclaims.
+    let slow = config(STRIPES, MANY).max_write_cache(2 * u64::from(WBLOCK_BYTES));
+    let full = config(STRIPES, MANY).stop_writes_used_pct(0).stop_writes_avail_pct(0);
+    for config in [slow, full] {
+        let members = Arc::new(disk(STRIPES, MANY));
+        let (store, _pump, _reclaimers) = Harness::default().open_driven(config, members).unwrap();
+        // The first one is nobody's heir: it goes to the normal lane, and leaves room there.
+        store.put("cold", [0; 1000]).unwrap();
+        store.put("hot", &value[..1000]).unwrap();
+        let is_refused = |_: &u32| store.put("hot", &value).is_err();
+        let puts = (0..2 * MANY).find(is_refused).expect("it comes to that");
+        assert!(puts > 2, "{puts}");
+        for number in 0..10 {
+            store.put("hot", vec![number; 2000]).unwrap();
+        }
+        let refused = store.put("hot", &value);
+        let is_so = matches!(refused, Err(Error::Overloaded | Error::OutOfSpace));
+        assert!(is_so, "{refused:?}");
+        assert_eq!(*store.get("hot").unwrap(), [9; 2000]);
+    }
+}
