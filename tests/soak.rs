@@ -3,9 +3,11 @@
 //! last written.
 //!
 //! Each round goes at full speed first, then steadily: every key is written about every other
-//! second, one of nine times to delete it. Then there is a tombstone for one in twenty records or
-//! so. There are more at full speed: a tombstone is needed while an older copy is on the shadow,
-//! and then most copies are younger than the 30 to 50 ms that a raid and a strike-out take.
+//! second, one of nine times to delete it. Then there is a tombstone for 3 to 4 of 100 records, in
+//! a cache for 3 to 6. There are more at full speed, 8 to 9 of 100: a tombstone is needed while an
+//! older copy is on the shadow, and most copies are younger than the 0.2 s in which the log goes
+//! round. In a cache at full speed it is 11 to 24 of 100: most of what was evicted waits, with its
+//! tombstone, for its wblock to be struck out, for one flush and one sync (`reclaim::raid`).
 //!
 //! `BRINDLE_SOAK_SECONDS=1800 cargo test --release --test soak` runs half an hour; ten seconds are
 //! the default.
@@ -37,9 +39,9 @@ const WBLOCK_BYTES: u64 = 256 << 10;
 const ROUNDS: u32 = 6;
 /// Calls of a thread between two pauses of a millisecond, when it goes steadily.
 const STEADY_CALLS: u64 = 10;
-/// Tombstones per mille of the records in the best round of a steady churn, and in a cache.
-/// The aim is 50; the raider is late on a busy machine.
-const TOMBSTONES_MAX: [u64; 2] = [80, 200];
+/// Tombstones per mille of the records in the best round, at full speed and steadily: of a store,
+/// and of a cache. The aim is 50; in single rounds the raider is late on a busy machine.
+const TOMBSTONES_MAX: [[u64; 2]; 2] = [[120, 50], [200, 50]];
 /// How far the clocks of test and store may be apart.
 const SLACK: Duration = Duration::from_millis(100);
 
@@ -55,8 +57,9 @@ struct Expected {
 #[derive(Clone, Copy, Debug)]
 struct Level {
     resident_kib: u64,
-    /// Of the records, in the last quarter of the round: per mille, the mean.
-    tombstone_share: u64,
+    /// Of the records, in the second half of each gait: per mille, the mean; at full speed, and
+    /// steadily.
+    tombstone_shares: [u64; 2],
     tombstones: u64,
     records: u64,
     free_wblocks: u64,
@@ -181,7 +184,7 @@ fn watch_tombstones(store: &Store, round: Duration, until: Instant) -> u64 {
     sum / u64::max(looks, 1)
 }
 
-fn level(store: &Store, tombstone_share: u64) -> Level {
+fn level(store: &Store, tombstone_shares: [u64; 2]) -> Level {
     let process = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = process.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let resident_kib =
@@ -189,7 +192,7 @@ fn level(store: &Store, tombstone_share: u64) -> Level {
     let stats = store.stats();
     Level {
         resident_kib,
-        tombstone_share,
+        tombstone_shares,
         tombstones: stats.tombstones,
         records: stats.records,
         free_wblocks: stats.free_wblocks,
@@ -205,19 +208,19 @@ fn soak(evicts: bool, round: Duration) {
         let store = Store::open(config(dir.path(), evicts)).unwrap();
         assert_eq!(store.stats().load.damaged(), 0);
         check_all(&store, evicts, &all);
-        let mut tombstone_share = 0;
-        for calls in [u64::MAX, STEADY_CALLS] {
+        let mut tombstone_shares = [0; 2];
+        for (share, calls) in tombstone_shares.iter_mut().zip([u64::MAX, STEADY_CALLS]) {
             let gait = Gait { until: Instant::now() + round / 2, calls };
             thread::scope(|scope| {
                 for (thread, keys) in (0..).zip(&mut all) {
                     let store = store.clone();
                     scope.spawn(move || churn(&store, evicts, thread, keys, gait));
                 }
-                tombstone_share = watch_tombstones(&store, round / 2, gait.until);
+                *share = watch_tombstones(&store, round / 2, gait.until);
             });
         }
         check_all(&store, evicts, &all);
-        let level = level(&store, tombstone_share);
+        let level = level(&store, tombstone_shares);
         println!("evicts {evicts}: {level:?}, {:?}", store.stats().reclaim);
         levels.push(level);
         store.close().unwrap();
@@ -226,8 +229,10 @@ fn soak(evicts: bool, round: Duration) {
     let slack_kib = 24 << 10;
     assert!(late.resident_kib <= early.resident_kib * 5 / 4 + slack_kib, "{levels:?}");
     assert!(late.tombstones <= late.records / 4 + early.tombstones, "{levels:?}");
-    let least = levels[1..].iter().map(|level| level.tombstone_share).min();
-    assert!(least.is_some_and(|least| least < TOMBSTONES_MAX[usize::from(evicts)]), "{levels:?}");
+    for (gait, limit) in TOMBSTONES_MAX[usize::from(evicts)].into_iter().enumerate() {
+        let least = levels[1..].iter().map(|level| level.tombstone_shares[gait]).min();
+        assert!(least.is_some_and(|least| least < limit), "{levels:?}");
+    }
     assert!(late.free_wblocks > 0 && late.index_bytes <= 2 * early.index_bytes, "{levels:?}");
 }
 
