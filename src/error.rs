@@ -65,6 +65,18 @@ pub enum Error {
     )]
     OutOfSpace,
 
+    /// No wblock is free, and a reclaimer, which would empty some, has ended by a panic: see
+    /// [`Health::ReclaimFailed`](crate::Health::ReclaimFailed). Nothing changed; final for this
+    /// run.
+    #[error(
+        "no free wblock is left, and reclaim has failed ({reason}): close the store and open it \
+         again, and report the message"
+    )]
+    ReclaimFailed {
+        /// The thread, and what it said.
+        reason: String,
+    },
+
     /// A threshold of the configuration is passed. Nothing changed, and deletes go through; trying
     /// again helps once the store is below the threshold.
     #[error(
@@ -270,6 +282,7 @@ impl Error {
             | Self::VersionConflict { .. }
             | Self::ConditionFailed
             | Self::Forked
+            | Self::ReclaimFailed { .. }
             | Self::NotAShadow { .. }
             | Self::UnsupportedFormat { .. }
             | Self::ShadowMismatch { .. }
@@ -311,6 +324,7 @@ mod tests {
             (Error::VersionConflict { current: Version::from(7) }, &["version 7"]),
             (Error::ConditionFailed, &["condition"]),
             (Error::OutOfSpace, &["`data_size`"]),
+            (Error::ReclaimFailed { reason: "why".into() }, &["(why)", "open it again"]),
             (
                 Error::StopWrites { used_pct: 91, avail_pct: 4 },
                 &["91%", "4%", "`stop_writes_used_pct`", "`stop_writes_avail_pct`", "`data_size`"],

@@ -119,6 +119,13 @@ pub enum Health {
         /// What the system said.
         reason: String,
     },
+    /// A reclaimer has panicked, which is a bug: of its part of the store no space comes back in
+    /// this run. Reads and writes go on until space ends; then writes are refused with
+    /// [`Error::ReclaimFailed`](crate::Error::ReclaimFailed). Open the store anew.
+    ReclaimFailed {
+        /// The thread, and what it said.
+        reason: String,
+    },
 }
 
 impl Store {
@@ -160,6 +167,9 @@ impl Store {
     pub fn health(&self) -> Health {
         if let Some(failure) = self.inner.shadow.as_ref().and_then(Service::failure) {
             return Health::ShadowFailed { path: failure.path, reason: failure.source.to_string() };
+        }
+        if let Some(reason) = self.inner.reclaim.common().room.failure() {
+            return Health::ReclaimFailed { reason };
         }
         match self.inner.report.damaged() {
             0 => Health::Ok,

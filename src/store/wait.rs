@@ -51,8 +51,18 @@ impl Inner {
         match (why, waited) {
             (_, RoomWait::Room) if !is_over => Ok(()),
             (NoRoom::WriteCache, _) => Err(Error::Overloaded),
-            _ if stripes.is_kept_by_policy() => Err(self.upkeep.pressure().stopped_now()),
-            _ => Err(Error::OutOfSpace),
+            _ => Err(self.no_space()),
         }
+    }
+
+    /// Why there is no wblock to be had.
+    fn no_space(&self) -> Error {
+        if let Some(reason) = self.reclaim.common().room.failure() {
+            return Error::ReclaimFailed { reason };
+        }
+        if self.keyspace.stripes().is_kept_by_policy() {
+            return self.upkeep.pressure().stopped_now();
+        }
+        Error::OutOfSpace
     }
 }

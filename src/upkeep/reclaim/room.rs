@@ -31,6 +31,8 @@ struct Seen {
     /// What each thread that looks has seen last. Without any, as in a test that polls by itself, a
     /// wait would be in vain.
     lookers: Vec<Look>,
+    /// Why one of them has ended before its time.
+    failure: Option<String>,
 }
 
 /// A look of a reclaimer, by the number that it began with.
@@ -93,7 +95,26 @@ impl Room {
     pub(super) fn set_lookers(&self, lookers: u32) {
         let mut seen = lock(&self.state);
         seen.lookers = (0..lookers).map(|_| Look::default()).collect();
+        // One that fell at its first step was faster than this.
+        if seen.failure.is_some() {
+            seen.lookers.fill(Look { number: u64::MAX, is_hopeless: true });
+        }
         self.changed.notify_all();
+    }
+
+    /// `reclaimer` has panicked with `reason`: of its wblocks nothing more comes back.
+    pub(super) fn fail(&self, reclaimer: u32, reason: String) {
+        let mut seen = lock(&self.state);
+        if let Some(look) = seen.lookers.get_mut(reclaimer as usize) {
+            *look = Look { number: u64::MAX, is_hopeless: true };
+        }
+        seen.failure.get_or_insert(reason);
+        self.changed.notify_all();
+    }
+
+    /// Why a reclaimer has ended before its time, if one has.
+    pub fn failure(&self) -> Option<String> {
+        lock(&self.state).failure.clone()
     }
 
     /// A look of a reclaimer begins, whose last one was `last`; its number is for

@@ -3,11 +3,17 @@
 //! Each sleeps on the call for space, which installs ring when free wblocks run short, and wakes by
 //! itself for the next sweep. An idle store wakes it once in `sweep_interval`, for some
 //! microseconds.
+//!
+//! One that panics is a bug, and its wblocks are not emptied any more: `Store::health` tells, and
+//! so do the puts that find no room then. What it was about is as after a crash: its moved copies
+//! win or lose in the index by themselves.
 #![forbid(unsafe_code)]
 
 use super::{Common, Pace, Reclaimer};
 use crate::sync::{Arc, AtomicBool, Mutex, Relaxed, lock, thread};
+use std::any::Any;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// Between two looks at what flushes and pins have let go.
@@ -55,7 +61,12 @@ impl ReclaimService {
                 if let Some(core) = core {
                     crate::sync::core::pin_thread(core);
                 }
-                reclaimer.run(&stop);
+                let run = AssertUnwindSafe(|| reclaimer.run(&stop));
+                if let Err(panic) = catch_unwind(run) {
+                    let name = thread::current().name().unwrap_or_default().to_owned();
+                    let reason = format!("{name} panicked: {}", message(&*panic));
+                    reclaimer.common.room.fail(reclaimer.number, reason);
+                }
             })?;
             lock(&self.threads).push(thread);
         }
@@ -70,7 +81,7 @@ impl ReclaimService {
         self.common.room.set_lookers(0);
         self.common.stripes().call_reclaimers();
         for thread in lock(&self.threads).drain(..) {
-            // A panic of the thread was reported by its own hook; there is nothing to undo.
+            // It catches its panic.
             let _ = thread.join();
         }
     }
@@ -103,4 +114,10 @@ impl Reclaimer {
             }
         }
     }
+}
+
+/// What a panic says, as far as it is text.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
