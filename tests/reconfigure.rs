@@ -271,3 +271,67 @@ fn concurrent_changes_follow_one_another_whole() {
         }
     });
 }
+
+/// Nobody looks: no reclaimer, no flusher, no upkeep.
+#[test]
+fn what_holds_puts_back_counts_at_once() {
+    let members = Arc::new(disk(STRIPES, WBLOCKS));
+    let config = small().overload_wait(Duration::ZERO).stop_writes_used_pct(0);
+    let (store, _pump, _reclaimers) = Harness::default().open_driven(config, members).unwrap();
+    let value = vec![1; WBLOCK_BYTES as usize - 1024];
+    let put = || store.put("k", &value);
+    let bound = store.bind_thread(0).unwrap();
+    put().unwrap();
+    // 24 wblocks, of which one is taken.
+    store.reconfigure(store.config().stop_writes_avail_pct(99)).unwrap();
+    let refused = put();
+    assert!(matches!(refused, Err(Error::StopWrites { avail_pct: 95, .. })), "{refused:?}");
+    store.reconfigure(store.config().stop_writes_avail_pct(90)).unwrap();
+    put().unwrap();
+    store.reconfigure(store.config().stop_writes_avail_pct(0)).unwrap();
+    put().unwrap();
+    // Two are sealed, and nobody flushes.
+    let cache = |wblocks: u64| store.config().max_write_cache(wblocks * u64::from(WBLOCK_BYTES));
+    store.reconfigure(cache(1)).unwrap();
+    let refused = put();
+    assert!(matches!(refused, Err(Error::Overloaded)), "{refused:?}");
+    store.reconfigure(cache(2)).unwrap();
+    put().unwrap();
+    assert!(matches!(put(), Err(Error::Overloaded)));
+    drop(bound);
+}
+
+/// A put that waits goes on when it need not wait any more.
+#[test]
+fn a_put_that_waits_is_let_in_by_a_change() {
+    let members = Arc::new(disk(STRIPES, WBLOCKS));
+    let config = small().overload_wait(Duration::from_secs(600)).stop_writes_used_pct(0);
+    let harness = Harness { reclaims: true, ..Harness::default() };
+    let store = harness.open_on(config.stop_writes_avail_pct(0), members).unwrap();
+    let value = vec![1; WBLOCK_BYTES as usize - 1024];
+    let pin = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        let (store, pin) = (&store, &pin);
+        scope.spawn(move || {
+            let held = store.pin();
+            pin.wait();
+            pin.wait();
+            drop(held);
+        });
+        pin.wait();
+        let _bound = store.bind_thread(0).unwrap();
+        // What is overwritten waits for the pin, so that there is something to wait for.
+        for _ in 0..6 {
+            store.put("k", &value).unwrap();
+        }
+        assert!(soon(|| store.stats().reclaim.waiting_for_pins > 0), "{:?}", store.stats());
+        store.reconfigure(store.config().stop_writes_avail_pct(99)).unwrap();
+        let put = scope.spawn(|| store.put("waits", &value));
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!put.is_finished(), "fewer are free");
+        store.reconfigure(store.config().stop_writes_avail_pct(0)).unwrap();
+        assert!(soon(|| put.is_finished()), "nothing holds it back any more");
+        put.join().unwrap().unwrap();
+        pin.wait();
+    });
+}

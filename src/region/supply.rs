@@ -64,18 +64,34 @@ impl Stripes {
     }
 
     /// Puts leave `kept` wblocks alone; reclaim is called when fewer than `called_below` are free.
-    pub fn set_watermarks(&self, kept: u64, called_below: u64) {
+    /// True if it is news to puts.
+    pub fn set_watermarks(&self, kept: u64, called_below: u64) -> bool {
         let kept = kept.max(self.identity().kept_for_deletes.into());
-        // ORDERING: Relaxed, both. Policy: that it is heeded a moment later harms nobody.
-        self.supply.kept_from_puts.store(kept, Relaxed);
+        // ORDERING: Relaxed, all. Policy: that it is heeded a moment later harms nobody.
+        let is_news = self.supply.kept_from_puts.load(Relaxed) != kept;
+        // Puts read the line: it is written when there is something to say.
+        if is_news {
+            // ORDERING: Relaxed, as above.
+            self.supply.kept_from_puts.store(kept, Relaxed);
+        }
         // ORDERING: Relaxed, as above.
-        self.supply.called_below.store(called_below, Relaxed);
+        if self.supply.called_below.load(Relaxed) != called_below {
+            // ORDERING: Relaxed, as above.
+            self.supply.called_below.store(called_below, Relaxed);
+        }
+        is_news
     }
 
-    /// Puts wait while more wblocks than this are sealed and not durable.
-    pub fn set_backlog_max(&self, wblocks: u64) {
-        // ORDERING: Relaxed, as in `set_watermarks`.
-        self.supply.backlog_max.store(i64::try_from(wblocks).unwrap_or(i64::MAX), Relaxed);
+    /// Puts wait while more wblocks than this are sealed and not durable. True if that is news.
+    pub fn set_backlog_max(&self, wblocks: u64) -> bool {
+        let wblocks = i64::try_from(wblocks).unwrap_or(i64::MAX);
+        // ORDERING: Relaxed, both, as in `set_watermarks`.
+        let is_news = self.supply.backlog_max.load(Relaxed) != wblocks;
+        if is_news {
+            // ORDERING: as above.
+            self.supply.backlog_max.store(wblocks, Relaxed);
+        }
+        is_news
     }
 
     /// Puts may open `wblocks` more, then they wait until this is called again; `None`: any number.

@@ -56,6 +56,7 @@ impl Store {
         inner.settings.apply(&plan);
         *in_force = changed;
         inner.upkeep.pressure().look();
+        inner.reclaim.common().heed_settings();
         inner.keyspace.stripes().call_reclaimers();
         if let Some(shadow) = &inner.shadow {
             shadow.wake();

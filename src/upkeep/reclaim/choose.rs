@@ -275,22 +275,8 @@ impl Chooser {
 
     /// Wblocks that should be free and are not, nor on their way.
     fn missing(&mut self, common: &Common, coming: u64) -> u64 {
-        let stripes = common.stripes();
-        let all = u64::from(stripes.geometry().wblocks());
-        let margin = (all / MARGIN_SHARE).clamp(MARGIN_MIN, MARGIN_MAX);
-        let identity = stripes.identity();
-        let percents = all * u64::from(common.settings.stop_writes_avail_pct());
-        // Rounded up, but not for what a store of few wblocks needs to be written at all.
-        let spare = all - u64::from(stripes.geometry().stripes) - 1;
-        let by_policy = percents.div_ceil(100).min(spare.max(percents / 100));
-        let kept = by_policy.max(identity.kept_for_deletes.into());
-        let (low, high) = (kept + margin, kept + 2 * margin);
-        // A cache looks at each wblock that is opened: it may have to give up another for it.
-        let called_below = if common.settings.evict().is_some() { all } else { low };
-        stripes.set_watermarks(kept, called_below);
-        let wblock_bytes = u64::from(stripes.geometry().wblock_bytes);
-        stripes.set_backlog_max(common.settings.write_cache_bytes_max() / wblock_bytes);
-        let free = stripes.free_wblocks() + coming;
+        let (low, high) = common.heed_settings();
+        let free = common.stripes().free_wblocks() + coming;
         self.is_pressed = if self.is_pressed { free < high } else { free <= low };
         if self.is_pressed { high.saturating_sub(free) } else { 0 }
     }
@@ -357,6 +343,31 @@ impl Chooser {
             }
         }
         tally.sums
+    }
+}
+
+impl Common {
+    /// Holds puts back as the settings say, from now on: what waits and need not looks again.
+    /// Returns below how many free wblocks reclaim is pressed, and from how many on it is not.
+    pub fn heed_settings(&self) -> (u64, u64) {
+        // One at a time: the last one has the last settings.
+        self.room.change_rules(|| {
+            let (stripes, settings) = (self.stripes(), &self.settings);
+            let all = u64::from(stripes.geometry().wblocks());
+            let margin = (all / MARGIN_SHARE).clamp(MARGIN_MIN, MARGIN_MAX);
+            let percents = all * u64::from(settings.stop_writes_avail_pct());
+            // Rounded up, but not for what a store of few wblocks needs to be written at all.
+            let spare = all - u64::from(stripes.geometry().stripes) - 1;
+            let by_policy = percents.div_ceil(100).min(spare.max(percents / 100));
+            let kept = by_policy.max(stripes.identity().kept_for_deletes.into());
+            let (low, high) = (kept + margin, kept + 2 * margin);
+            // A cache looks at each wblock that is opened: it may have to give up another for it.
+            let called_below = if settings.evict().is_some() { all } else { low };
+            let wblock_bytes = u64::from(stripes.geometry().wblock_bytes);
+            let has_changed = stripes.set_watermarks(kept, called_below)
+                | stripes.set_backlog_max(settings.write_cache_bytes_max() / wblock_bytes);
+            (has_changed, (low, high))
+        })
     }
 }
 

@@ -91,6 +91,17 @@ impl Room {
         ended
     }
 
+    /// Changes by what puts are held back. `change` says whether it did; then who waits looks
+    /// again.
+    pub(super) fn change_rules<T>(&self, change: impl FnOnce() -> (bool, T)) -> T {
+        let seen = lock(&self.state);
+        let (has_changed, result) = change();
+        if has_changed && seen.waiting > 0 {
+            self.changed.notify_all();
+        }
+        result
+    }
+
     /// So many reclaimers look from now on.
     pub(super) fn set_lookers(&self, lookers: u32) {
         let mut seen = lock(&self.state);
