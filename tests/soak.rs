@@ -50,7 +50,8 @@ const SLACK: Duration = Duration::from_millis(100);
 struct Expected {
     /// The number of its last put; 0: deleted, or never put.
     put: u64,
-    expires: Option<Instant>,
+    /// Not before the first, and not after the second: the put may have waited for room.
+    expires: Option<(Instant, Instant)>,
 }
 
 /// What is looked at after each round.
@@ -105,10 +106,11 @@ fn check(store: &Store, evicts: bool, thread: u64, number: u64, expected: Expect
     if let Some(found) = found {
         assert!(expected.put > 0, "a deleted key is back: {}", what());
         assert!(found == value(expected.put), "an older value, or another: {}", what());
-        let is_over = expected.expires.is_some_and(|expires| before > expires + SLACK);
+        let is_over = expected.expires.is_some_and(|(_, latest)| before > latest + SLACK);
         assert!(!is_over, "an expired record is there: {}", what());
     } else {
-        let may_be_over = expected.expires.is_some_and(|expires| expires < Instant::now() + SLACK);
+        let now = Instant::now();
+        let may_be_over = expected.expires.is_some_and(|(soonest, _)| soonest < now + SLACK);
         assert!(expected.put == 0 || may_be_over || evicts, "a record is lost: {}", what());
     }
 }
@@ -147,8 +149,9 @@ fn churn(store: &Store, evicts: bool, thread: u64, keys: &mut [Expected], gait: 
                 let ttl = Duration::from_millis(20 + random.below(3_000));
                 let options = PutOptions::new();
                 let options = if kind == 2 { options.ttl(ttl) } else { options };
+                let before = Instant::now();
                 store.put_with(key(thread, number), value(put), &options).expect("there is room");
-                let expires = (kind == 2).then(|| Instant::now() + ttl);
+                let expires = (kind == 2).then(|| (before + ttl, Instant::now() + ttl));
                 *expected = Expected { put, expires };
             }
         }
