@@ -314,3 +314,104 @@ fn a_full_store_takes_deletes_whenever_it_was_ended() {
         });
     }
 }
+
+/// As [`drive`], with a flush where somebody waits for one: each pads what is open to a sector, and
+/// a sixteenth of a wblock here is what a few moved records take.
+fn drive_calmly(pump: &mut Pump, reclaimers: &mut [Reclaimer], rounds: u32) {
+    for _ in 0..rounds {
+        for reclaimer in &mut *reclaimers {
+            reclaimer.poll();
+        }
+        pump.poll(false).expect("no faults");
+    }
+}
+
+/// A store that was ended again and again before it came to anything, each time where the fewest
+/// wblocks were left: deletes pass after all, and what was not deleted is there.
+#[test]
+fn a_full_store_that_is_ended_again_and_again_takes_deletes() {
+    let seed = seed();
+    for (run, wblocks) in [(0, 12), (1, 5), (2, 8), (3, 12), (4, 24)] {
+        let mut random = Random(seed + run);
+        let disk = common::disk(1, wblocks);
+        let config = memory(wblocks)
+            .stop_writes_used_pct(0)
+            .stop_writes_avail_pct(0)
+            .sweep_interval(Duration::from_millis(1))
+            .flush_size(4096);
+        let open = |disk: &brindle::testing::SimDisk| {
+            Harness::default().open_driven(config.clone(), Arc::new(disk.clone())).expect("opens")
+        };
+        let (store, mut pump, mut reclaimers) = open(&disk);
+        let bytes = 200 + random.below(1_500) as usize;
+        let keys = (0..100_000).find(|number| store.put(key(*number), vec![1; bytes]).is_err());
+        let keys = keys.expect("it is full");
+        let mut deleted = vec![false; keys as usize];
+        drive_calmly(&mut pump, &mut reclaimers, 50);
+        for _ in 0..keys / (1 + random.below(6)) {
+            let number = random.below(keys);
+            deleted[number as usize] |= store.delete(key(number)).is_ok();
+        }
+        pump.barrier().expect("no faults");
+        let (mut at, mut lives) = (disk, (store, pump, reclaimers));
+        for ending in 0..12 {
+            let (store, pump, reclaimers) = &mut lives;
+            let mut worst = None;
+            // Where to end it: the fewest wblocks free, of some moments.
+            for step in 0..30 {
+                drive(pump, reclaimers, 1);
+                let free = store.stats().free_wblocks;
+                let left = free * 64 + store.stats().wblocks.quarantined;
+                if worst.as_ref().is_none_or(|(fewest, _)| left <= *fewest) {
+                    worst = Some((left, at.crash_at(at.crash_points(), random.below(1 << 20))));
+                }
+                // Some deletes come in between, and open wblocks of theirs.
+                if random.below(8) == 0 {
+                    let number = random.below(keys);
+                    if store.delete(key(number)).is_ok() {
+                        deleted[number as usize] = true;
+                        pump.barrier().expect("no faults");
+                        worst = None;
+                    }
+                }
+                if step > random.below(30) && worst.is_some() {
+                    break;
+                }
+            }
+            if let Some((_, ended)) = worst {
+                at = ended;
+            }
+            lives = open(&at);
+            let what = format!("seed {seed}, {wblocks} wblocks, ending {ending}");
+            let (store, ..) = &lives;
+            for (number, is_deleted) in deleted.iter().enumerate() {
+                let is_there = store.contains_key(key(number as u64));
+                assert_eq!(is_there, !is_deleted, "{what}, key {number}");
+            }
+            // The same life, elsewhere.
+            let (store, mut pump, mut reclaimers) = open(&at.crash_at(at.crash_points(), 0));
+            let what = format!("{what}: {:?} at first", store.stats().wblocks);
+            let number = deleted.iter().position(|is_deleted| !is_deleted).expect("one") as u64;
+            eventually_in(&what, &store, || {
+                drive_calmly(&mut pump, &mut reclaimers, 5);
+                store.delete(key(number)).is_ok()
+            });
+            for _ in 0..10 {
+                drive_calmly(&mut pump, &mut reclaimers, 5);
+                let number = random.below(keys);
+                eventually_in(&what, &store, || {
+                    drive_calmly(&mut pump, &mut reclaimers, 5);
+                    store.delete(key(number)).is_ok()
+                });
+            }
+        }
+    }
+}
+
+/// As [`eventually`], and says how the store stands.
+fn eventually_in(what: &str, store: &Store, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: {:#?}", store.stats());
+    }
+}

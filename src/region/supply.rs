@@ -158,6 +158,19 @@ impl Stripes {
         }
     }
 
+    /// True if a wblock is free, or only waits for pins: after a crash it would be free.
+    pub fn has_any_left(&self) -> bool {
+        // ORDERING: Relaxed, as in `set_watermarks`.
+        self.free_wblocks() + self.supply.leaving.load(Relaxed) > 0
+    }
+
+    /// True if moves have used none of the wblocks that are kept for them, but what pins hold up.
+    pub fn has_all_for_moves(&self) -> bool {
+        // ORDERING: Relaxed, as in `set_watermarks`.
+        let left = self.free_wblocks() + self.supply.leaving.load(Relaxed);
+        left >= u64::from(self.identity().kept_for_moves)
+    }
+
     /// True if others have begun to use the wblocks that are kept back from puts: what is open may
     /// be one of them, and puts that filled it would leave no space to those.
     #[inline]

@@ -22,7 +22,7 @@
 //!
 //! Invariants
 //! - W1  The fields of a wblock are set by who installs it, before the open word names it.
-//! - W2  `dead_rblocks` only grows within a life, and is at most the wblock's room. A record
+//! - W2  `dead_rblocks` only grows within a life, once the store is open, and is at most the wblock's room. A record
 //!   counts as live from its reservation, because nothing is added here before it is superseded.
 //! - W3  `live = reserved - dead`; a sealed wblock has reserved all of its room.
 //! - W4  `soonest_expiry` is at most the expiry of every live record whose put has returned: a put
@@ -196,6 +196,13 @@ impl Wblock {
         // ORDERING: Release, with the Acquire in `dead_rblocks`: who finds nothing live any more
         // has every burier's index entry gone before it.
         self.dead_rblocks.fetch_add(rblocks, Release);
+    }
+
+    /// Takes back a `bury` of a run before: the index is to name the records again. Before anybody
+    /// but the caller knows of them (W2).
+    pub fn unbury(&self, rblocks: u32) {
+        // ORDERING: Relaxed. The store is not open yet.
+        self.dead_rblocks.fetch_sub(rblocks, Relaxed);
     }
 
     /// Counts padding, which is dead as well.

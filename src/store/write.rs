@@ -390,6 +390,8 @@ impl Inner {
     }
 
     /// A delete takes the room that there is, of whatever stripe: few wblocks are kept for deletes.
+    /// If there is none, also behind what was moved, as long as moves have all that is kept for
+    /// them.
     fn reserve_for_delete<'g>(
         &'g self,
         site: &Site<'g>,
@@ -398,8 +400,10 @@ impl Inner {
         let stripes = self.keyspace.stripes();
         let count = stripes.geometry().stripes;
         let mut last = NoRoom::Space;
-        for step in 0..count {
-            let lane = (site.stripe + step) % count;
+        let own = (0..count).map(|step| (site.stripe + step) % count);
+        let others = (count..stripes.lanes())
+            .filter(|lane| stripes.has_all_for_moves() && stripes.has_rest(*lane, rblocks));
+        for lane in own.chain(others) {
             match stripes.reserve(site.guard, lane, rblocks, Purpose::Delete) {
                 Ok(space) => return Ok(space),
                 Err(why) => last = why,

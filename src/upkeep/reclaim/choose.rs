@@ -294,6 +294,8 @@ impl Chooser {
         // For space, else for tombstones.
         let (mut best, mut calm) = (Vec::<Candidate>::new(), Vec::new());
         let (frees, unpins) = (missing > 0, self.unpins(common));
+        // What is moved to the last wblock must fit: then what is dead counts alone.
+        let is_tight = frees && stripes.free_wblocks() <= 1;
         let batch = usize::try_from(if frees { batch.min(missing) } else { batch }).unwrap_or(1);
         let lwm = u32::from(common.settings.defrag_lwm_pct());
         let mut tally = Tally::new(stripes, self.own.len() as u64);
@@ -322,7 +324,11 @@ impl Chooser {
             }
             let pins = if unpins && sight.is_cheap() { entry.pins() } else { 0 };
             if frees || pins > 0 {
-                let score = if frees { sight.score() } else { sight.score_of_pins(pins) };
+                let score = match () {
+                    () if is_tight => f64::from(sight.dead),
+                    () if frees => sight.score(),
+                    () => sight.score_of_pins(pins),
+                };
                 let place = best.partition_point(|other| other.score >= score);
                 if place < batch {
                     best.insert(place, Candidate { wblock, score });

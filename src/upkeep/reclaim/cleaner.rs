@@ -105,11 +105,13 @@ impl Cleaner {
                 Err(ended) => return ended,
             };
             let view = common.keyspace.view(guard, met.location);
-            let ended = if common.is_expired(&view) {
+            // At last nothing but copies: see `undo`.
+            let is_at_last = common.is_at_last();
+            let ended = if !is_at_last && common.is_expired(&view) {
                 common.end(site, met, &entry).inspect_gone(|| {
                     counters::add(&common.counters.expired, 1);
                 })
-            } else if self.goes(common, &view, entry.is_referenced()) {
+            } else if !is_at_last && self.goes(common, &view, entry.is_referenced()) {
                 self.evict(common, site, met, &entry)
             } else {
                 let is_referenced = entry.is_referenced();

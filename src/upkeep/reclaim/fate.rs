@@ -93,6 +93,9 @@ impl Common {
         let is_heir = view.flags().contains(Flags::HEIR);
         let is_forced = is_planted(Bug::EndWithoutTombstone);
         if !is_forced && (is_heir || grace != Flags::NONE || !self.is_forgettable(&view)) {
+            if self.is_at_last() {
+                return Ended::NoRoom;
+            }
             let head = RecordHead {
                 version: view.version(),
                 expires_at: None,

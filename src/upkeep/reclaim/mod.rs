@@ -9,6 +9,7 @@
 //! | `fate`     | what becomes of one record: moved, buried, or replaced by a tombstone    |
 //! | `sweep`    | takes the bytes of expired records back                                  |
 //! | `raid`     | the tomb raider: drops tombstones that nothing needs any more            |
+//! | `undo`     | takes moves back, where no wblock is free to begin with                  |
 //! | `room`     | where puts wait for space                                                |
 //! | `service`  | the threads                                                              |
 //! | `counters` | figures for statistics                                                   |
@@ -35,6 +36,7 @@ mod raid;
 mod room;
 mod service;
 mod sweep;
+mod undo;
 
 pub use counters::{ReclaimCounters, ReclaimStats};
 pub use room::{Room, RoomWait};

@@ -41,8 +41,9 @@ impl ReclaimService {
         &self.common
     }
 
-    /// The pumps of all reclaimers, for who drives them.
+    /// The pumps of all reclaimers, for who drives them; before the store is used.
     pub fn reclaimers(&self) -> Vec<Reclaimer> {
+        self.common.undo_moves();
         let reclaimers = self.common.stripes().identity().reclaimers;
         (0..reclaimers).map(|number| Reclaimer::new(Arc::clone(&self.common), number)).collect()
     }
