@@ -27,11 +27,12 @@ mod common;
 #[path = "common/oracle.rs"]
 mod oracle;
 
-use brindle::testing::{Clock, FileIndex, Harness, ManualClock, Pump, SimConfig, SimDisk};
+use brindle::testing::{Clock, FileIndex, Harness, ManualClock, Pump, Round, SimConfig, SimDisk};
 use brindle::{Condition, Config, DeleteOptions, Error, PutOptions, Rejected, Store, Version};
 use common::{Random, config, disk};
 use oracle::{Contents, Life, Log, contents};
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex};
 
 /// Where the clock starts: microseconds since 1970.
 const START_US: u64 = 1_700_000_000_000_000;
@@ -399,6 +400,72 @@ fn a_power_cut_while_a_store_is_founded_leaves_a_new_one() {
             let (store, _pump) = open(&crashed.crash(0), &config, START_US);
             assert_eq!(store.get("k").as_deref(), Some(&b"v"[..]), "cut at {point} with {seed}");
         }
+    }
+}
+
+/// A clock that stands still, and does something else the next time that it is read.
+struct Stall {
+    clock: ManualClock,
+    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl fmt::Debug for Stall {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.clock.fmt(out)
+    }
+}
+
+impl Clock for Stall {
+    fn coarse_us(&self) -> u64 {
+        let then = self.then.lock().unwrap().take();
+        then.into_iter().for_each(|then| then());
+        self.clock.coarse_us()
+    }
+
+    fn precise_us(&self) -> u64 {
+        self.clock.precise_us()
+    }
+
+    fn not_below(&self, floor_us: u64) {
+        self.clock.not_below(floor_us);
+    }
+}
+
+/// A put reads the clock after it has reserved its space and before it commits: there the writer
+/// is held while the pump goes round, with the wblock still open, or filled up by other puts.
+#[test]
+fn what_is_flushed_beside_a_writer_that_was_stopped_is_whole_after_a_power_cut() {
+    for (fillers, value_bytes) in [(0, 10), (0, 3_000), (7, 3_000), (7, 12_000), (9, 12_000)] {
+        let clock = Arc::new(Stall { clock: ManualClock::new(START_US), then: Mutex::new(None) });
+        let harness =
+            Harness { clock: Some(Arc::clone(&clock) as Arc<dyn Clock>), ..Harness::default() };
+        let (disk, config) = (disk(1, 8), config(1, 8));
+        let opened = harness.open_bare(config.clone(), Arc::new(disk.clone())).expect("opens");
+        let (store, pump) = (opened.0, Arc::new(Mutex::new(opened.1)));
+        store.put("early", vec![1; 500]).unwrap();
+
+        let (meanwhile, pumped) = (store.clone(), Arc::clone(&pump));
+        let (answer, answered) = std::sync::mpsc::channel();
+        *clock.then.lock().unwrap() = Some(Box::new(move || {
+            for filler in 0..fillers {
+                meanwhile.put(name(filler), vec![3; 12_000]).expect("room");
+            }
+            let mut pump = pumped.lock().unwrap();
+            let ticket = pump.ticket();
+            let rounds: Vec<_> = (0..4).map(|_| pump.poll(true).expect("no faults")).collect();
+            answer.send((rounds, pump.is_durable(ticket))).unwrap();
+        }));
+        store.put("late", vec![2; value_bytes]).unwrap();
+        let (rounds, was_durable) = answered.recv().expect("a put reads the clock");
+        let waits = rounds.iter().all(|round| *round == Round::Waiting);
+        assert!(waits && !was_durable, "a writer that holds space was not waited for: {rounds:?}");
+
+        pump.lock().unwrap().barrier().expect("no faults");
+        let (crashed, written) = (disk.crash(0), contents(&store));
+        let (store, _pump) = open(&crashed, &config, START_US);
+        assert_eq!(contents(&store), written, "{fillers} fillers, {value_bytes} bytes");
+        let load = store.stats().load;
+        assert_eq!(load.damaged(), 0, "{:?}", load.rejected);
     }
 }
 
