@@ -275,6 +275,29 @@ fn drive(pump: &mut Pump, reclaimers: &mut [Reclaimer], rounds: u32) {
     }
 }
 
+/// Reclaim gets as far as it can, in the test's hands, before each put.
+#[test]
+fn what_a_reader_holds_is_not_written_over_however_long_reclaim_goes_on() {
+    let config = memory(8).stop_writes_used_pct(0).stop_writes_avail_pct(0);
+    let members = Arc::new(common::disk(1, 8));
+    let harness = Harness { reclaims: false, ..Harness::default() };
+    let (store, mut pump, mut reclaimers) = harness.open_driven(config, members).expect("opens");
+    // Each takes a wblock.
+    let value = |put: u8| vec![put; WBLOCK as usize - 1024];
+    store.put("key", value(0)).unwrap();
+    let held = store.get("key").unwrap();
+    let mut put = |number| {
+        drive(&mut pump, &mut reclaimers, 20);
+        store.put("key", value(number))
+    };
+    let refused = (1..100).find_map(|number| put(number).err());
+    assert!(matches!(refused, Some(Error::OutOfSpace)), "all of it waits: {refused:?}");
+    assert_eq!(*held, value(0));
+    drop(held);
+    eventually("room", Duration::from_secs(10), || put(100).is_ok());
+    assert_eq!(*store.get("key").unwrap(), value(100));
+}
+
 /// What was open when a run ended is not appended to in the next: that must not take the last
 /// place from which a full store is emptied.
 #[test]
