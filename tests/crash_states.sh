@@ -21,7 +21,8 @@ while [[ $opened -lt $states ]]; do
   round=$((left < ROUND ? left : ROUND))
   BRINDLE_SEED=$seed BRINDLE_CRASH_STATES=$(((round + 4) / 5)) \
     cargo test --test crash_sim -- a_power_cut_at_any a_power_cut_loses --nocapture | tee "$out"
-  more=$(sed -n 's/^\(test .* \.\.\. \)\?\([0-9]*\) crash states, .*/\2/p' "$out" | paste -sd+ | bc)
+  more=$(sed -n 's/^\(test .* \.\.\. \)\?\([0-9]*\) crash states, .*/\2/p' "$out" |
+    awk '{ sum += $1 } END { print sum + 0 }')
   opened=$((opened + more))
   last=$(sed -n 's/.* crash states, seeds [0-9]* to \([0-9]*\),.*/\1/p' "$out" | sort -n | tail -1)
   echo "$opened states opened, of $states; up to seed $last"
