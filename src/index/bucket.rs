@@ -10,14 +10,14 @@ use super::entry::{BUCKET_SLOTS, Slot, Word};
 /// [empty](Word::is_empty) ones. Hints, as [`Slot::peek`] gives them.
 #[inline]
 pub fn scan(slots: &[Slot; BUCKET_SLOTS], fingerprint: Word) -> (u32, u32) {
-    #[cfg(all(target_arch = "x86_64", not(any(loom, shuttle, miri))))]
+    #[cfg(all(target_arch = "x86_64", not(any(loom, shuttle, miri, portable))))]
     // SAFETY: SSE2 is part of x86_64.
     return unsafe { sse2::scan(slots, fingerprint.raw()) };
-    #[cfg(not(all(target_arch = "x86_64", not(any(loom, shuttle, miri)))))]
+    #[cfg(not(all(target_arch = "x86_64", not(any(loom, shuttle, miri, portable)))))]
     one_by_one(slots, fingerprint)
 }
 
-#[cfg(any(test, not(all(target_arch = "x86_64", not(any(loom, shuttle, miri))))))]
+#[cfg(any(test, not(all(target_arch = "x86_64", not(any(loom, shuttle, miri, portable))))))]
 fn one_by_one(slots: &[Slot; BUCKET_SLOTS], fingerprint: Word) -> (u32, u32) {
     let (mut matches, mut empties) = (0, 0);
     for (at, word) in slots.iter().map(Slot::peek).enumerate() {
@@ -29,7 +29,7 @@ fn one_by_one(slots: &[Slot; BUCKET_SLOTS], fingerprint: Word) -> (u32, u32) {
 
 /// Words in two halves, four of each kind in a register. What makes two words resemble each other
 /// lies in the upper half.
-#[cfg(all(target_arch = "x86_64", not(any(loom, shuttle, miri))))]
+#[cfg(all(target_arch = "x86_64", not(any(loom, shuttle, miri, portable))))]
 mod sse2 {
     use crate::index::entry::{BUCKET_SLOTS, FROZEN, Slot, TURN_SHIFT};
     use std::arch::asm;

@@ -219,6 +219,7 @@ impl Word {
     pub const DELETED: Self = Self(TURN_MASK);
 
     /// The word as it is stored.
+    #[cfg(any(test, all(target_arch = "x86_64", not(any(loom, shuttle, miri, portable)))))]
     #[inline]
     pub(super) fn raw(self) -> u64 {
         self.0
