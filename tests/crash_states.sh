@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Opens and checks so many crash states, spread over the shapes of tests/crash_sim.rs.
 #
-#   tests/crash_states.sh             210,000: what a long CI run does
+#   tests/crash_states.sh             210,000: what a CI run does
 #   tests/crash_states.sh 5000000     some hours
 #   BRINDLE_SEED=1000 tests/crash_states.sh 5000000     others than last time
 #
