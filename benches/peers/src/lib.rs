@@ -1,6 +1,16 @@
-//! Hit ratios: workloads, the caches that are compared, models of eviction, and tables of both.
+//! Brindle beside its peers: throughput, latency, growth, memory, durability, and hit ratios with
+//! models of eviction.
 
 pub mod caches;
 pub mod model;
 pub mod report;
 pub mod workload;
+
+mod crew;
+mod engine;
+mod machine;
+mod output;
+pub mod peers;
+mod stats;
+mod throughput;
+mod work;
