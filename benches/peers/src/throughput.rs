@@ -125,7 +125,9 @@ impl Measure<'_> {
         let mut all = Vec::new();
         for work in works {
             if work.kind == Kind::Sustained {
-                engines.iter().for_each(|(_, engine)| self.use_up_room(engine));
+                for (_, engine) in &engines {
+                    self.use_up_room(engine);
+                }
             }
             let mut maker = Maker::new(*work, live.clone(), self.value(), 1);
             all.push(self.rounds(*work, &mut maker, &engines));

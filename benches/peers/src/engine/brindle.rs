@@ -24,6 +24,7 @@ impl Brindle {
         let bytes = (live as f64 * setup.room) as u64 + SPARE_BYTES;
         let mut config = Config::new()
             .data_size(bytes)
+            .prefault(setup.prefault)
             .stop_writes_used_pct(0)
             .stop_writes_avail_pct(0)
             .commit_to_device(setup.durable);
@@ -74,16 +75,7 @@ impl Engine for Brindle {
         }
     }
 
-    fn note(&self) -> String {
-        let stats = self.0.stats();
-        #[expect(clippy::cast_precision_loss, reason = "a share, to three digits")]
-        let live = 100.0 * stats.live_bytes as f64 / stats.data_size_bytes as f64;
-        let Some(per_record) = stats.index_bytes.checked_div(stats.records) else {
-            return "empty".into();
-        };
-        format!(
-            "{live:.0}% live, index {per_record} B a record, pages {:?}, {:?}",
-            stats.huge_pages, stats.reclaim
-        )
+    fn moved_bytes(&self) -> u64 {
+        self.0.stats().reclaim.moved_bytes
     }
 }

@@ -27,6 +27,10 @@ pub type Key = [u8; KEY_BYTES];
 
 /// What an engine is opened for.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "options that have nothing to do with each other"
+)]
 pub struct Setup {
     /// The most records that live at a time.
     pub records: u64,
@@ -36,6 +40,8 @@ pub struct Setup {
     pub room: f64,
     /// Whether capacity is reserved up front where an engine can do that. Brindle's index grows.
     pub presize: bool,
+    /// Whether Brindle touches all its memory when it opens.
+    pub prefault: bool,
     /// Whether maps overwrite a value in place.
     pub in_place: bool,
     /// Whether every put returns only when it is durable.
@@ -80,7 +86,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Puts of all `keys` in one call, where there is one.
     fn put_many(&self, keys: &[Key], value: &[u8]) {
-        keys.iter().for_each(|key| self.put(key, value));
+        for key in keys {
+            self.put(key, value);
+        }
     }
 
     /// Does what is left to do behind the caller's back, so that the next engine's turn is its own.
@@ -90,9 +98,9 @@ pub trait Engine: Send + Sync + 'static {
     /// so that all lose at most a second.
     fn sync(&self) {}
 
-    /// What the engine says about itself at the end of a run.
-    fn note(&self) -> String {
-        String::new()
+    /// Bytes that were moved to get space back, so far.
+    fn moved_bytes(&self) -> u64 {
+        0
     }
 }
 
@@ -108,8 +116,8 @@ pub trait Target: Send + Sync {
     fn settle(&self);
     /// See [`Engine::sync`].
     fn sync(&self);
-    /// See [`Engine::note`].
-    fn note(&self) -> String;
+    /// See [`Engine::moved_bytes`].
+    fn moved_bytes(&self) -> u64;
 }
 
 impl<E: Engine> Target for E {
@@ -133,8 +141,8 @@ impl<E: Engine> Target for E {
         Engine::sync(self);
     }
 
-    fn note(&self) -> String {
-        Engine::note(self)
+    fn moved_bytes(&self) -> u64 {
+        Engine::moved_bytes(self)
     }
 }
 

@@ -2,10 +2,13 @@
 
 use clap::Parser;
 use serde::Serialize;
+use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Sections, in the order in which they run.
-const SECTIONS: [&str; 1] = ["throughput"];
+const SECTIONS: [&str; 8] =
+    ["throughput", "latency", "memory", "growth", "persist", "durable", "reopen", "field"];
 
 /// The command line.
 #[derive(Clone, Debug, Parser, Serialize)]
@@ -14,7 +17,7 @@ pub struct Arguments {
     /// All sections, little of each: ends within three minutes
     #[arg(long)]
     pub quick: bool,
-    /// Only these sections
+    /// Only these sections: throughput, latency, memory, growth, persist, durable, reopen, field
     #[arg(long = "section", value_delimiter = ',')]
     only: Vec<String>,
     /// Only these workloads: names, or how they start
@@ -26,21 +29,22 @@ pub struct Arguments {
     /// What the peers are compared with: brindle has its shadow on, brindle-mem none
     #[arg(long, default_value = crate::engine::SUBJECT)]
     pub subject: String,
-    /// Records [default: 1000000]
+    /// Records [default: 1000000, quick: 300000]
     #[arg(long, value_delimiter = ',')]
     records: Vec<u64>,
     /// Bytes of a value [default: 100]
     #[arg(long, value_delimiter = ',')]
     values: Vec<usize>,
-    /// Load threads
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
-    pub threads: Vec<usize>,
+    /// Load threads [default: 1,2, quick: 2]
+    #[arg(long, value_delimiter = ',')]
+    threads: Vec<usize>,
     /// Slices of each peer [default: 15, quick: 3]
     #[arg(long)]
     rounds: Option<usize>,
-    /// Operations of a thread in a slice; four times as many in batches
-    #[arg(long, default_value_t = 200_000)]
-    pub operations: usize,
+    /// Operations of a thread in a slice; four times as many in batches [default: 200000, quick:
+    /// 50000]
+    #[arg(long)]
+    operations: Option<usize>,
     /// Loads from empty [default: 5, quick: 1]
     #[arg(long)]
     loads: Option<usize>,
@@ -53,6 +57,27 @@ pub struct Arguments {
     /// Maps that lend out a `&mut` overwrite values in place
     #[arg(long)]
     pub in_place: bool,
+    /// Operations a second of the open loop
+    #[arg(long, default_value_t = 1_000_000)]
+    pub rate: u64,
+    /// Runs of the open loop, half a second each [default: 20, quick: 2]
+    #[arg(long)]
+    runs: Option<usize>,
+    /// Runs of growth [default: 5, quick: 1]
+    #[arg(long)]
+    growth_runs: Option<usize>,
+    /// Seconds of sustained puts [default: 20, quick: 3]
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Bytes of a value that is persisted [default: 1024,4096, quick: 1024]
+    #[arg(long, value_delimiter = ',')]
+    persisted_values: Vec<usize>,
+    /// Records of the workload from the field
+    #[arg(long, default_value_t = 2400)]
+    pub field_puts: u64,
+    /// Microseconds between two of its puts
+    #[arg(long, default_value_t = 1000)]
+    pub field_every_us: u64,
     /// Where engines that persist keep their files [default: the system's temporary folder]
     #[arg(long)]
     pub dir: Option<PathBuf>,
@@ -62,6 +87,9 @@ pub struct Arguments {
     /// Write plots into this folder
     #[arg(long)]
     pub plots: Option<PathBuf>,
+    /// Measure one engine in this process, and print a line of JSON
+    #[arg(long, hide = true)]
+    pub alone: Option<String>,
 }
 
 impl Arguments {
@@ -89,7 +117,8 @@ impl Arguments {
 
     /// Numbers of records.
     pub fn records(&self) -> Vec<u64> {
-        if self.records.is_empty() { vec![1_000_000] } else { self.records.clone() }
+        let records = if self.quick { 300_000 } else { 1_000_000 };
+        if self.records.is_empty() { vec![records] } else { self.records.clone() }
     }
 
     /// Sizes of values.
@@ -97,13 +126,66 @@ impl Arguments {
         if self.values.is_empty() { vec![100] } else { self.values.clone() }
     }
 
+    /// Load threads.
+    pub fn threads(&self) -> Vec<usize> {
+        let threads = if self.quick { vec![2] } else { vec![1, 2] };
+        if self.threads.is_empty() { threads } else { self.threads.clone() }
+    }
+
     /// Slices of each peer.
     pub fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.quick { 3 } else { 15 })
     }
 
+    /// Operations of a thread in a slice.
+    pub fn operations(&self) -> usize {
+        self.operations.unwrap_or(if self.quick { 50_000 } else { 200_000 })
+    }
+
     /// Loads from empty.
     pub fn loads(&self) -> usize {
         self.loads.unwrap_or(if self.quick { 1 } else { 5 })
+    }
+
+    /// Runs of the open loop.
+    pub fn runs(&self) -> usize {
+        self.runs.unwrap_or(if self.quick { 2 } else { 20 })
+    }
+
+    /// Runs of growth.
+    pub fn growth_runs(&self) -> usize {
+        self.growth_runs.unwrap_or(if self.quick { 1 } else { 5 })
+    }
+
+    /// How long puts are sustained.
+    pub fn seconds(&self) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or(if self.quick { 3 } else { 20 }))
+    }
+
+    /// How long durable puts go on.
+    pub fn durable_seconds(&self) -> Duration {
+        Duration::from_secs(if self.quick { 1 } else { 5 })
+    }
+
+    /// Sizes of values that are persisted.
+    pub fn persisted_values(&self) -> Vec<usize> {
+        let values = if self.quick { vec![1024] } else { vec![1024, 4096] };
+        if self.persisted_values.is_empty() { values } else { self.persisted_values.clone() }
+    }
+
+    /// Records that are put again and again: a gigabyte of them, less if it is quick.
+    pub fn persisted_records(&self, value_bytes: usize) -> u64 {
+        let bytes: u64 = if self.quick { 256 << 20 } else { 1 << 30 };
+        bytes / value_bytes.max(16) as u64
+    }
+
+    /// The one engine of a process that measures alone.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn first_engine(&self) -> io::Result<&str> {
+        let first = self.engines.first().map(String::as_str);
+        first.ok_or_else(|| io::Error::other("it has to be told its engine"))
     }
 }

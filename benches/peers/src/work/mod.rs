@@ -4,7 +4,7 @@ mod keys;
 mod list;
 mod plan;
 
-pub use keys::Pattern;
+pub use keys::{Pattern, below, key};
 pub use list::{Kind, Work, matching};
 pub use plan::{Form, Maker, Plan, Step, load};
 

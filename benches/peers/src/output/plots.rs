@@ -1,0 +1,91 @@
+//! The plots of a run.
+
+use super::Document;
+use crate::plot::{Axis, Plot, Series};
+use std::error::Error;
+use std::path::Path;
+
+const fn straight(label: &'static str) -> Axis {
+    Axis { label, logarithmic: false }
+}
+
+const fn by_powers(label: &'static str) -> Axis {
+    Axis { label, logarithmic: true }
+}
+
+/// Writes all plots that there are figures for into `folder`.
+///
+/// # Errors
+///
+/// If one cannot be written.
+pub fn write(document: &Document, folder: &Path) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(folder)?;
+    for operation in ["get", "put"] {
+        let plot = latency(document, operation);
+        if !plot.series.is_empty() {
+            plot.write(&folder.join(format!("latency-{operation}.svg")))?;
+        }
+    }
+    let mut sizes: Vec<usize> = document.sustained.iter().map(|row| row.value_bytes).collect();
+    sizes.dedup();
+    for value_bytes in sizes {
+        let name = format!("sustained-{value_bytes}.svg");
+        sustained(document, value_bytes).write(&folder.join(name))?;
+    }
+    if !document.growth.is_empty() {
+        growth(document).write(&folder.join("growth.svg"))?;
+    }
+    Ok(())
+}
+
+fn latency(document: &Document, operation: &str) -> Plot {
+    let rows: Vec<_> = document.latency.iter().filter(|row| row.operation == operation).collect();
+    // Drawn over how many are slower: each power of ten has the same room.
+    let curve = |points: &[(f64, f64)]| {
+        points.iter().map(|(percent, us)| (100.0 / (100.0 - percent).max(1e-9), *us)).collect()
+    };
+    let series = rows
+        .iter()
+        .map(|row| Series { name: row.engine.clone(), points: curve(&row.curve) })
+        .collect();
+    let rate = rows.first().map_or(0, |row| row.rate);
+    Plot {
+        title: format!("{operation}, open loop, {rate} operations a second, least of all runs"),
+        x: by_powers("one in so many is slower"),
+        y: by_powers("microseconds from when it was due"),
+        lines: true,
+        series,
+    }
+}
+
+fn sustained(document: &Document, value_bytes: usize) -> Plot {
+    let rows = document.sustained.iter().filter(|row| row.value_bytes == value_bytes);
+    let series = rows.map(|row| Series {
+        name: row.engine.clone(),
+        points: (1..).map(f64::from).zip(row.series.iter().copied()).collect(),
+    });
+    Plot {
+        title: format!("Persisted puts of {value_bytes} B"),
+        x: straight("second"),
+        y: by_powers("puts in that second"),
+        lines: true,
+        series: series.collect(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a place in a picture")]
+fn growth(document: &Document) -> Plot {
+    let points =
+        |stalls: &[(u64, f64)]| stalls.iter().map(|(records, us)| (*records as f64, *us)).collect();
+    let series = document.growth.iter().map(|row| Series {
+        name: format!("{}, {:.1} ms", row.engine, row.least_worst_us / 1e3),
+        points: points(&row.best.stalls),
+    });
+    Plot {
+        title: "Inserts of more than 50 us while growing from empty; the best run".into(),
+        x: straight("records before"),
+        y: by_powers("microseconds"),
+        lines: false,
+        series: series.collect(),
+    }
+}
