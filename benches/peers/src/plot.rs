@@ -18,6 +18,8 @@ pub struct Axis {
 pub struct Series {
     /// What the legend calls it.
     pub name: String,
+    /// Which of the colours; the first is Brindle's.
+    pub color: usize,
     /// Its points.
     pub points: Vec<(f64, f64)>,
 }
@@ -38,7 +40,7 @@ pub struct Plot {
 }
 
 const SIZE: (u32, u32) = (880, 480);
-/// Told apart by the colour-blind, too; the first is Brindle's.
+/// Told apart by the colour-blind, too.
 const COLORS: [RGBColor; 9] = [
     RGBColor(0, 0, 0),
     RGBColor(230, 159, 0),
@@ -98,6 +100,7 @@ impl Plot {
         let mut chart = ChartBuilder::on(&area)
             .caption(&self.title, ("sans-serif", 18))
             .margin(12)
+            .margin_right(32)
             .x_label_area_size(44)
             .y_label_area_size(64)
             .build_cartesian_2d(xs.clone(), ys.clone())?;
@@ -114,10 +117,11 @@ impl Plot {
             .x_label_formatter(&|place| self.x.text(*place))
             .y_label_formatter(&|place| self.y.text(*place))
             .draw()?;
-        for (series, color) in self.series.iter().zip(COLORS.iter().cycle()) {
+        for series in &self.series {
+            let color = COLORS[series.color % COLORS.len()];
             let points = series.points.iter().filter(|(x, y)| x.is_finite() && y.is_finite());
             let places = points.map(|(x, y)| (self.x.place(*x), self.y.place(*y)));
-            let style = ShapeStyle { color: (*color).into(), filled: true, stroke_width: 2 };
+            let style = ShapeStyle { color: color.into(), filled: true, stroke_width: 2 };
             let drawn = if self.lines {
                 chart.draw_series(LineSeries::new(places, style))?
             } else {

@@ -135,14 +135,13 @@ impl Arguments {
             value_bytes: self.value,
             room: 2.0,
             presize: false,
-            prefault: true,
             in_place: false,
             durable: false,
             dir: dir.to_owned(),
         };
-        let lean = Setup { room: 1.1, prefault: false, ..setup.clone() };
+        let lean = Setup { room: 1.1, ..setup.clone() };
         let memory = alone::measure_memory(SUBJECT_IN_MEMORY, &lean);
-        let cold = measure_reopen(SUBJECT, &Setup { prefault: true, ..lean });
+        let cold = measure_reopen(SUBJECT, &lean);
         let mut rows = Vec::new();
         for &threads in threads {
             forget(SUBJECT, dir);
@@ -223,7 +222,8 @@ fn arcs(plans: Vec<Plan>) -> Vec<Arc<Plan>> {
 /// Nanoseconds a thread for each operation, memory, and cold start, over the number of records.
 fn plots(rows: &[Row], folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(folder)?;
-    let write = |name: &str, title: &str, y: Axis, series: Vec<Series>| {
+    let write = |name: &str, title: &str, y: Axis, mut series: Vec<Series>| {
+        series.iter_mut().enumerate().for_each(|(at, one)| one.color = at);
         let x = Axis { label: "records", logarithmic: true };
         let plot = Plot { title: title.into(), x, y, lines: true, series };
         plot.write(&folder.join(name))
@@ -233,6 +233,7 @@ fn plots(rows: &[Row], folder: &Path) -> Result<(), Box<dyn std::error::Error>> 
     threads.dedup();
     let line = |name: &str, threads: usize, y: fn(&Row) -> f64| Series {
         name: format!("{name}, {threads} threads"),
+        color: 0,
         points: points(rows, threads, y),
     };
     let mut operations = Vec::new();

@@ -154,6 +154,10 @@ impl Measure<'_> {
                     before = self.crew.run(&subject.1, &plans);
                 }
                 let slice = self.crew.run(engine, &plans);
+                if slice.found != before.found && !work.changes_records() {
+                    let found = (slice.found, before.found);
+                    eprintln!("{}: {} found {found:?} keys", work.name, peers[at].0);
+                }
                 if round > 0 {
                     series[0].1.slices.push(before);
                     series[at + 1].1.slices.push(slice);

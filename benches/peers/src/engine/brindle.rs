@@ -24,7 +24,6 @@ impl Brindle {
         let bytes = (live as f64 * setup.room) as u64 + SPARE_BYTES;
         let mut config = Config::new()
             .data_size(bytes)
-            .prefault(setup.prefault)
             .stop_writes_used_pct(0)
             .stop_writes_avail_pct(0)
             .commit_to_device(setup.durable);
@@ -73,6 +72,11 @@ impl Engine for Brindle {
         if self.0.stats().io.is_some() {
             self.0.flush().expect("the shadow takes it");
         }
+    }
+
+    fn spare_bytes(&self) -> u64 {
+        let stats = self.0.stats();
+        stats.free_wblocks * u64::from(stats.wblock_bytes)
     }
 
     fn moved_bytes(&self) -> u64 {

@@ -27,10 +27,6 @@ pub type Key = [u8; KEY_BYTES];
 
 /// What an engine is opened for.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "options that have nothing to do with each other"
-)]
 pub struct Setup {
     /// The most records that live at a time.
     pub records: u64,
@@ -40,8 +36,6 @@ pub struct Setup {
     pub room: f64,
     /// Whether capacity is reserved up front where an engine can do that. Brindle's index grows.
     pub presize: bool,
-    /// Whether Brindle touches all its memory when it opens.
-    pub prefault: bool,
     /// Whether maps overwrite a value in place.
     pub in_place: bool,
     /// Whether every put returns only when it is durable.
@@ -98,6 +92,11 @@ pub trait Engine: Send + Sync + 'static {
     /// so that all lose at most a second.
     fn sync(&self) {}
 
+    /// Memory that is reserved, touched, and free for more records. Unit: bytes.
+    fn spare_bytes(&self) -> u64 {
+        0
+    }
+
     /// Bytes that were moved to get space back, so far.
     fn moved_bytes(&self) -> u64 {
         0
@@ -116,6 +115,8 @@ pub trait Target: Send + Sync {
     fn settle(&self);
     /// See [`Engine::sync`].
     fn sync(&self);
+    /// See [`Engine::spare_bytes`].
+    fn spare_bytes(&self) -> u64;
     /// See [`Engine::moved_bytes`].
     fn moved_bytes(&self) -> u64;
 }
@@ -139,6 +140,10 @@ impl<E: Engine> Target for E {
 
     fn sync(&self) {
         Engine::sync(self);
+    }
+
+    fn spare_bytes(&self) -> u64 {
+        Engine::spare_bytes(self)
     }
 
     fn moved_bytes(&self) -> u64 {

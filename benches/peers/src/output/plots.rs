@@ -1,6 +1,7 @@
 //! The plots of a run.
 
 use super::Document;
+use crate::engine::{IN_MEMORY, PERSISTENT, SUBJECT};
 use crate::plot::{Axis, Plot, Series};
 use std::error::Error;
 use std::path::Path;
@@ -38,6 +39,16 @@ pub fn write(document: &Document, folder: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// The colour of an engine, the same in all plots.
+fn color(engine: &str) -> usize {
+    let place = |all: &[&str]| all.iter().position(|name| *name == engine);
+    let peer = place(&IN_MEMORY).or_else(|| place(PERSISTENT));
+    match engine {
+        SUBJECT => 0,
+        _ => peer.map_or(8, |place| place + 1),
+    }
+}
+
 fn latency(document: &Document, operation: &str) -> Plot {
     let rows: Vec<_> = document.latency.iter().filter(|row| row.operation == operation).collect();
     // Drawn over how many are slower: each power of ten has the same room.
@@ -46,7 +57,11 @@ fn latency(document: &Document, operation: &str) -> Plot {
     };
     let series = rows
         .iter()
-        .map(|row| Series { name: row.engine.clone(), points: curve(&row.curve) })
+        .map(|row| Series {
+            name: row.engine.clone(),
+            color: color(&row.engine),
+            points: curve(&row.curve),
+        })
         .collect();
     let rate = rows.first().map_or(0, |row| row.rate);
     Plot {
@@ -62,6 +77,7 @@ fn sustained(document: &Document, value_bytes: usize) -> Plot {
     let rows = document.sustained.iter().filter(|row| row.value_bytes == value_bytes);
     let series = rows.map(|row| Series {
         name: row.engine.clone(),
+        color: color(&row.engine),
         points: (1..).map(f64::from).zip(row.series.iter().copied()).collect(),
     });
     Plot {
@@ -79,6 +95,7 @@ fn growth(document: &Document) -> Plot {
         |stalls: &[(u64, f64)]| stalls.iter().map(|(records, us)| (*records as f64, *us)).collect();
     let series = document.growth.iter().map(|row| Series {
         name: format!("{}, {:.1} ms", row.engine, row.least_worst_us / 1e3),
+        color: color(&row.engine),
         points: points(&row.best.stalls),
     });
     Plot {

@@ -1,5 +1,6 @@
 //! What the program is told.
 
+use crate::field::Shape;
 use clap::Parser;
 use serde::Serialize;
 use std::io;
@@ -74,10 +75,10 @@ pub struct Arguments {
     persisted_values: Vec<usize>,
     /// Records of the workload from the field
     #[arg(long, default_value_t = 2400)]
-    pub field_puts: u64,
-    /// Microseconds between two of its puts
-    #[arg(long, default_value_t = 1000)]
-    pub field_every_us: u64,
+    field_puts: u64,
+    /// Each of its writers puts as many, one a millisecond: 40 times the load, 10 GB of memory
+    #[arg(long)]
+    field_each: bool,
     /// Where engines that persist keep their files [default: the system's temporary folder]
     #[arg(long)]
     pub dir: Option<PathBuf>,
@@ -177,6 +178,20 @@ impl Arguments {
     pub fn persisted_records(&self, value_bytes: usize) -> u64 {
         let bytes: u64 = if self.quick { 256 << 20 } else { 1 << 30 };
         bytes / value_bytes.max(16) as u64
+    }
+
+    /// The workload from the field.
+    pub fn field(&self) -> Shape {
+        let writers = 40;
+        let puts = if self.quick { 1200 } else { self.field_puts };
+        let tick = Duration::from_millis(1);
+        let (puts, put_every) = if self.field_each {
+            (puts * u64::from(writers), tick / writers)
+        } else {
+            (puts, tick)
+        };
+        let get_every = Duration::from_millis(2);
+        Shape { writers: writers.into(), readers: 40, puts, put_every, get_every }
     }
 
     /// The one engine of a process that measures alone.

@@ -15,7 +15,6 @@ pub fn be(arguments: &Arguments, dir: &Path) -> io::Result<()> {
     let engine = arguments.first_engine()?;
     let line = match arguments.alone.as_deref() {
         Some("memory") => {
-            setup.prefault = false;
             // The index of Brindle grows: it takes what it takes.
             setup.presize = !engine.starts_with("brindle");
             serde_json::to_string(&measure_memory(engine, &setup))?

@@ -149,13 +149,7 @@ fn reopen(arguments: &Arguments, dir: &Path, document: &mut Document) {
 }
 
 fn field(arguments: &Arguments, dir: &Path, document: &mut Document) {
-    let shape = field::Shape {
-        writers: 40,
-        readers: 40,
-        puts: if arguments.quick { 1200 } else { arguments.field_puts },
-        put_every: Duration::from_micros(arguments.field_every_us),
-        get_every: Duration::from_millis(2),
-    };
+    let shape = arguments.field();
     println!(
         "\nfrom the field: {} records of {} B, one each {:?}; p50 p99 p99.9 p99.99 max",
         shape.puts,
@@ -189,7 +183,6 @@ fn setup(arguments: &Arguments, dir: &Path, records: u64, value_bytes: usize) ->
         value_bytes,
         room: arguments.room,
         presize: true,
-        prefault: true,
         in_place: arguments.in_place,
         durable: false,
         dir: dir.to_owned(),
