@@ -3,11 +3,13 @@
 use super::{Engine, KEY_BYTES, Key, Setup, read};
 use brindle::{Config, RECORD_HEADER_BYTES_MAX, Store};
 use std::path::Path;
+use std::time::Duration;
 
 /// What records start on.
 const UNIT_BYTES: usize = 16;
 /// Room for the wblocks that are open.
 const SPARE_BYTES: u64 = 96 << 20;
+const OVERLOAD_WAIT: Duration = Duration::from_mins(1);
 
 pub struct Brindle(Store);
 
@@ -26,6 +28,8 @@ impl Brindle {
             .data_size(bytes)
             .stop_writes_used_pct(0)
             .stop_writes_avail_pct(0)
+            // A device that does not keep up shows as latency, as with the peers, not as an error.
+            .overload_wait(OVERLOAD_WAIT)
             .commit_to_device(setup.durable);
         if setup.presize {
             config = config.expected_records(setup.records);

@@ -1,4 +1,4 @@
-//! RocksDB, with its defaults: a put is in the log's file when it returns, and not synced.
+//! `RocksDB`, with its defaults: a put is in the log's file when it returns, and not synced.
 
 use super::{Engine, Key, Setup, read};
 use rocksdb::{DB, Options, WriteBatch, WriteOptions};
@@ -36,7 +36,9 @@ impl Engine for Rocks {
 
     fn put_many(&self, keys: &[Key], value: &[u8]) {
         let mut batch = WriteBatch::default();
-        keys.iter().for_each(|key| batch.put(key, value));
-        self.database.write_opt(&batch, &self.writes).expect("the disk takes it");
+        for key in keys {
+            batch.put(key, value);
+        }
+        self.database.write_opt(batch, &self.writes).expect("the disk takes it");
     }
 }
