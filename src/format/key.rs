@@ -60,13 +60,13 @@ impl Seed {
 
     /// Checksum of `bytes`: the low half of the digest.
     #[inline]
-    pub(super) fn check(self, bytes: &[u8]) -> u32 {
+    pub fn check(self, bytes: &[u8]) -> u32 {
         low(xxh3_64_with_seed(bytes, self.0))
     }
 
     /// The seed that also depends on `word`.
     #[inline]
-    pub(super) const fn with(self, word: u64) -> Self {
+    pub const fn with(self, word: u64) -> Self {
         Self(mix(self.0, word))
     }
 

@@ -1,85 +1,124 @@
-//! `info`: what a shadow says about itself.
+//! `info`: what a shadow says about itself, and what a cold start would do with it.
 
+use crate::anatomy::Anatomy;
 use crate::args::InfoArgs;
 use crate::error::{Failure, Outcome};
-use crate::live::{is_live, now_us};
-use crate::output::{write_document, write_fact};
+use crate::forecast::ColdStart;
+use crate::info_text::write_info;
+use crate::output::write_document;
 use crate::progress::Progress;
 use crate::shadow::{Member, Oddity, Shadow, copy_name};
-use crate::text::{Instant, Size};
-use crate::wblock::{Reader, Walked, Wblock};
-use brindle::format::{FORMAT_VERSION, HeaderState};
+use crate::survey::{Fact, Records, Space, State, Survey};
+use crate::text::Size;
+use brindle::format::{CopyName, FORMAT_VERSION, Superblock};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::io::Write;
 
-/// What is known of one shadow.
-#[derive(Debug, Serialize)]
-struct MemberInfo {
-    path: String,
-    bytes: u64,
-    format_version: u32,
-    store_id: String,
-    stripe: u32,
-    stripes: u32,
-    wblock_bytes: u32,
-    /// Over all stripes.
-    data_size_bytes: Size,
-    clean: bool,
-    /// A store was moving here and has not arrived.
-    incomplete: bool,
-    /// 0: the store was founded here.
-    attached_at_us: u64,
-    generation: u64,
-    created_at_us: u64,
-    clock_floor_us: u64,
-    sequence_limit: u64,
-    damaged_superblock_copy: Option<&'static str>,
-    wblocks: WblockInfo,
+/// `brindle-info/1`: what a shadow is.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Info {
+    pub(crate) members: Vec<MemberInfo>,
+    /// Ages of the wblocks that have a header; none has one: absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    records: Option<RecordInfo>,
+    pub(crate) ages: Option<Ages>,
+    /// Of a deep look: wblocks in use by the tenth of them that is live, the emptiest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) live_tenths: Option<[u64; 10]>,
+    /// Of a deep look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) records: Option<Records>,
+    /// Of a deep look: bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) space: Option<Space>,
+    pub(crate) cold_start: ColdStart,
+    /// What is not as it should be with the files as a whole.
+    pub(crate) oddities: Vec<String>,
 }
 
-/// Wblocks by what their headers say.
-#[derive(Debug, Default, Serialize)]
-struct WblockInfo {
-    total: u32,
+/// What is known of one file or device.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct MemberInfo {
+    pub(crate) path: String,
+    pub(crate) bytes: u64,
+    pub(crate) format_version: u32,
+    /// In hex digits.
+    pub(crate) store_id: String,
+    pub(crate) stripe: u32,
+    pub(crate) stripes: u32,
+    pub(crate) wblock_bytes: u32,
+    /// Over all stripes.
+    #[schemars(with = "u64")]
+    pub(crate) data_size_bytes: Size,
+    /// The store was closed in order, and nothing was written since.
+    pub(crate) clean: bool,
+    /// A store was moving here and has not arrived.
+    pub(crate) incomplete: bool,
+    /// 0: the store was founded here.
+    pub(crate) attached_at_us: u64,
+    pub(crate) generation: u64,
+    pub(crate) created_at_us: u64,
+    pub(crate) clock_floor_us: u64,
+    pub(crate) sequence_limit: u64,
+    /// Wblocks that the census knows; 0: there is none.
+    pub(crate) census_wblocks: u32,
+    /// A first.
+    pub(crate) superblock_copies: Vec<CopyInfo>,
+    /// Fields that the copies do not agree on.
+    pub(crate) copies_differ: Vec<Difference>,
+    pub(crate) wblocks: WblockInfo,
+}
+
+/// One of the two copies of a superblock.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct CopyInfo {
+    /// `A` or `B`.
+    pub(crate) copy: &'static str,
+    /// This one counts.
+    pub(crate) counts: bool,
+    /// Why it does not verify.
+    pub(crate) error: Option<String>,
+    pub(crate) generation: Option<u64>,
+    #[serde(flatten)]
+    pub(crate) anatomy: Anatomy,
+}
+
+/// A field of which the copies differ.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Difference {
+    pub(crate) field: &'static str,
+    pub(crate) a: String,
+    pub(crate) b: String,
+}
+
+/// Wblocks by state.
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+pub(crate) struct WblockInfo {
+    pub(crate) total: u64,
     /// Those that are struck out included.
-    free: u32,
-    struck_out: u32,
-    in_use: u32,
-    damaged: u32,
-    foreign: u32,
-    missing: u32,
+    pub(crate) free: u64,
+    pub(crate) struck_out: u64,
+    pub(crate) in_use: u64,
+    pub(crate) damaged: u64,
+    pub(crate) foreign: u64,
+    pub(crate) missing: u64,
+    pub(crate) stale: u64,
+    pub(crate) refused: u64,
 }
 
-/// What lies in the wblocks, older copies included.
-#[derive(Debug, Default, Serialize)]
-struct RecordInfo {
-    /// Values that have not expired.
-    values: u64,
-    expired: u64,
-    tombstones: u64,
-    bytes: u64,
-    flushes: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Info {
-    members: Vec<MemberInfo>,
-    oddities: Vec<String>,
+/// When wblocks were opened: microseconds since 1970.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Ages {
+    pub(crate) oldest_us: u64,
+    pub(crate) median_us: u64,
+    pub(crate) newest_us: u64,
+    /// The time by which ages are told.
+    pub(crate) now_us: u64,
 }
 
 /// `brindle info`.
 pub(crate) fn run(args: &InfoArgs, is_json: bool, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let shadow = Shadow::open(&args.paths)?;
-    let total = args.deep.then(|| shadow.wblock_bytes_total());
-    let progress = if args.deep { Progress::new("reading", total) } else { Progress::none() };
-    let now_us = now_us(shadow.clock_floor());
-    let look = |member| look_at(member, args.deep.then_some(now_us), &progress);
-    let members = shadow.members.iter().map(look).collect();
-    let said = |oddity: &Oddity| format!("{} {}", oddity.path.display(), oddity.what);
-    let info = Info { members, oddities: shadow.oddities.iter().map(said).collect() };
-    drop(progress);
+    let info = collect(Shadow::open(&args.paths)?, args.deep)?;
     if is_json {
         write_document(out, "brindle-info/1", &info)?;
     } else {
@@ -88,143 +127,163 @@ pub(crate) fn run(args: &InfoArgs, is_json: bool, out: &mut dyn Write) -> Result
     Ok(Outcome::Good)
 }
 
-/// `deep_us`: the time by which records have expired, if they are to be counted.
-fn look_at(member: &Member, deep_us: Option<u64>, progress: &Progress) -> MemberInfo {
-    let superblock = member.superblock;
-    let geometry = superblock.geometry;
-    let mut info = MemberInfo {
-        path: member.path.display().to_string(),
-        bytes: member.bytes,
-        format_version: FORMAT_VERSION,
-        store_id: superblock.store_id.to_string(),
-        stripe: superblock.stripe,
-        stripes: geometry.stripes,
-        wblock_bytes: geometry.wblock_bytes,
-        data_size_bytes: Size(geometry.region_bytes()),
-        clean: superblock.clean,
-        incomplete: superblock.incomplete,
-        attached_at_us: superblock.attached_at,
-        generation: superblock.generation,
-        created_at_us: superblock.created_at,
-        clock_floor_us: superblock.clock_floor,
-        sequence_limit: superblock.sequence_limit.0,
-        damaged_superblock_copy: member.damaged_copy.map(|damaged| copy_name(damaged.copy)),
-        wblocks: WblockInfo { total: geometry.wblocks_per_stripe, ..WblockInfo::default() },
-        records: None,
-    };
-    let mut reader = Reader::default();
-    let Some(now_us) = deep_us else {
-        count_headers(member, &mut reader, &mut info.wblocks);
-        return info;
-    };
-    let mut records = RecordInfo::default();
-    for place in member.places() {
-        let wblocks = &mut info.wblocks;
-        match reader.load(member, place) {
-            Wblock::Free => wblocks.free += 1,
-            Wblock::Struck => wblocks.add_struck(),
-            Wblock::Foreign(_) => wblocks.foreign += 1,
-            Wblock::Damaged | Wblock::Refused(_) => wblocks.damaged += 1,
-            Wblock::Missing => wblocks.missing += 1,
-            Wblock::Read(walked) => {
-                wblocks.in_use += 1;
-                records.add(&walked, now_us);
-            }
-        }
-        progress.add(geometry.wblock_bytes.into());
+fn collect(mut shadow: Shadow, is_deep: bool) -> Result<Info, Failure> {
+    let said = |oddity: &Oddity| format!("{} {}", oddity.path.display(), oddity.what);
+    let oddities = shadow.oddities.iter().map(said).collect();
+    let named = shadow.members.len();
+    if is_deep {
+        shadow.keep_first_store();
     }
-    info.records = Some(records);
-    info
+    let survey = if is_deep {
+        let progress = Progress::new("reading", Some(shadow.wblock_bytes_total()));
+        Survey::deep(&shadow, &progress)?
+    } else {
+        Survey::of_headers(&shadow)?
+    };
+    Ok(Info::of(&shadow, &survey, oddities, named))
 }
 
-fn count_headers(member: &Member, reader: &mut Reader, wblocks: &mut WblockInfo) {
-    for place in member.places() {
-        if member.offset_of(place) >= member.bytes {
-            wblocks.missing += 1;
-            continue;
-        }
-        match reader.header(member, place) {
-            Ok(HeaderState::Free) => wblocks.free += 1,
-            Ok(HeaderState::Struck(_)) => wblocks.add_struck(),
-            Ok(HeaderState::Valid { .. }) => wblocks.in_use += 1,
-            Ok(HeaderState::Foreign(_)) => wblocks.foreign += 1,
-            Ok(HeaderState::Damaged) | Err(_) => wblocks.damaged += 1,
+impl Info {
+    /// `named`: members that there were, before those of other stores were left out.
+    pub(crate) fn of(
+        shadow: &Shadow,
+        survey: &Survey,
+        oddities: Vec<String>,
+        named: usize,
+    ) -> Self {
+        let members = shadow.members.iter().zip(&survey.facts);
+        let members = members.map(|(member, facts)| MemberInfo::of(member, facts)).collect();
+        let has_strangers = named > shadow.members.len() || shadow.is_mixed();
+        Self {
+            members,
+            ages: Ages::of(survey),
+            live_tenths: survey.totals.map(|_| live_tenths(shadow, survey)),
+            records: survey.totals.map(|(records, _)| records),
+            space: survey.totals.map(|(_, space)| space),
+            cold_start: ColdStart::of(shadow, survey, has_strangers),
+            oddities,
         }
     }
+}
+
+impl MemberInfo {
+    fn of(member: &Member, facts: &[Fact]) -> Self {
+        let superblock = member.superblock;
+        let geometry = superblock.geometry;
+        let census = member.census.as_ref();
+        let counted = member
+            .places()
+            .take_while(|place| census.is_some_and(|census| census.tag(*place).is_some()));
+        let superblock_copies = copies(member);
+        Self {
+            path: member.path.display().to_string(),
+            bytes: member.bytes,
+            format_version: FORMAT_VERSION,
+            store_id: superblock.store_id.to_string(),
+            stripe: superblock.stripe,
+            stripes: geometry.stripes,
+            wblock_bytes: geometry.wblock_bytes,
+            data_size_bytes: Size(geometry.region_bytes()),
+            clean: superblock.clean,
+            incomplete: superblock.incomplete,
+            attached_at_us: superblock.attached_at,
+            generation: superblock.generation,
+            created_at_us: superblock.created_at,
+            clock_floor_us: superblock.clock_floor,
+            sequence_limit: superblock.sequence_limit.0,
+            census_wblocks: u32::try_from(counted.count()).unwrap_or(u32::MAX),
+            copies_differ: differences(&superblock_copies),
+            superblock_copies,
+            wblocks: WblockInfo::of(geometry.wblocks_per_stripe, facts),
+        }
+    }
+}
+
+fn copies(member: &Member) -> Vec<CopyInfo> {
+    let names = [CopyName::A, CopyName::B];
+    let copies = names.into_iter().zip(&member.copies).map(|(name, bytes)| {
+        let decoded = Superblock::decode_copy(bytes);
+        let damaged = member.damaged_copy.filter(|damaged| damaged.copy == name);
+        CopyInfo {
+            copy: copy_name(name),
+            counts: name == member.copy,
+            error: damaged.map(|damaged| damaged.error.to_string()),
+            generation: decoded.ok().map(|superblock| superblock.generation),
+            anatomy: Anatomy::of_superblock(bytes),
+        }
+    });
+    copies.collect()
+}
+
+fn differences(copies: &[CopyInfo]) -> Vec<Difference> {
+    let [a, b] = copies else { return Vec::new() };
+    let pairs = a.anatomy.fields.iter().zip(&b.anatomy.fields);
+    let differ = pairs.filter(|(a, b)| a.hex != b.hex && a.name != "checksum");
+    differ
+        .map(|(a, b)| Difference { field: a.name, a: a.meaning.clone(), b: b.meaning.clone() })
+        .collect()
 }
 
 impl WblockInfo {
-    fn add_struck(&mut self) {
-        self.free += 1;
-        self.struck_out += 1;
-    }
-}
-
-impl RecordInfo {
-    fn add(&mut self, walked: &Walked<'_>, now_us: u64) {
-        for (_, view) in walked.records() {
-            match () {
-                () if view.is_tombstone() => self.tombstones += 1,
-                () if is_live(&view, now_us) => self.values += 1,
-                () => self.expired += 1,
+    fn of(total: u32, facts: &[Fact]) -> Self {
+        let mut info = Self { total: total.into(), ..Self::default() };
+        info.missing = u64::from(total).saturating_sub(facts.len() as u64);
+        for fact in facts {
+            match fact.state {
+                State::Free => info.free += 1,
+                State::StruckOut => {
+                    info.free += 1;
+                    info.struck_out += 1;
+                }
+                State::InUse => info.in_use += 1,
+                State::Damaged => info.damaged += 1,
+                State::Foreign => info.foreign += 1,
+                State::Missing => info.missing += 1,
+                State::Stale => info.stale += 1,
+                State::Refused => info.refused += 1,
             }
         }
-        self.bytes += walked.scan.bytes;
-        self.flushes += u64::from(walked.scan.flushes);
+        info
+    }
+
+    /// Those that cannot be used, with their names.
+    pub(crate) fn bad(&self) -> String {
+        let parts = [
+            (self.damaged, "damaged"),
+            (self.foreign, "foreign"),
+            (self.missing, "missing"),
+            (self.stale, "stale"),
+            (self.refused, "refused"),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        parts.map(|(count, name)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
     }
 }
 
-fn write_info(out: &mut dyn Write, info: &Info) -> Result<(), Failure> {
-    for (n, member) in info.members.iter().enumerate() {
-        if n > 0 {
-            writeln!(out).map_err(Failure::Output)?;
+impl Ages {
+    fn of(survey: &Survey) -> Option<Self> {
+        let used = survey.facts.iter().flatten().filter(|fact| fact.state == State::InUse);
+        let mut opened: Vec<u64> = used.map(|fact| fact.opened_at).collect();
+        opened.sort_unstable();
+        Some(Self {
+            oldest_us: *opened.first()?,
+            median_us: *opened.get(opened.len() / 2)?,
+            newest_us: *opened.last()?,
+            now_us: survey.now_us,
+        })
+    }
+}
+
+fn live_tenths(shadow: &Shadow, survey: &Survey) -> [u64; 10] {
+    let mut tenths = [0; 10];
+    for (member, facts) in shadow.members.iter().zip(&survey.facts) {
+        let rblocks = u64::from(member.superblock.geometry.wblock_rblocks());
+        for fact in facts.iter().filter(|fact| fact.state == State::InUse) {
+            let tenth = (u64::from(fact.live) * 10 / rblocks.max(1)).min(9);
+            if let Some(count) = usize::try_from(tenth).ok().and_then(|at| tenths.get_mut(at)) {
+                *count += 1;
+            }
         }
-        write_member(out, member)?;
     }
-    for oddity in &info.oddities {
-        write_fact(out, "odd", oddity)?;
-    }
-    Ok(())
-}
-
-fn write_member(out: &mut dyn Write, info: &MemberInfo) -> Result<(), Failure> {
-    write_fact(out, "shadow", format_args!("{}, {}", info.path, Size(info.bytes)))?;
-    write_fact(out, "store", &info.store_id)?;
-    write_fact(out, "format version", info.format_version)?;
-    write_fact(out, "stripe", format_args!("{} of {}", info.stripe, info.stripes))?;
-    write_fact(out, "data size", format_args!("{} over all stripes", info.data_size_bytes))?;
-    write_fact(out, "wblock size", Size(info.wblock_bytes.into()))?;
-    let WblockInfo { total, free, struck_out, in_use, damaged, foreign, missing } = info.wblocks;
-    write_fact(out, "wblocks", format_args!("{total}: {free} free, {in_use} in use"))?;
-    if struck_out > 0 {
-        write_fact(out, "", format_args!("{struck_out} of the free ones struck out"))?;
-    }
-    if damaged + foreign + missing > 0 {
-        let counts = format!("{damaged} damaged, {foreign} foreign, {missing} missing");
-        write_fact(out, "", counts)?;
-    }
-    if let Some(records) = &info.records {
-        let RecordInfo { values, expired, tombstones, bytes, flushes } = records;
-        let counts = format!(
-            "{values} values, {tombstones} tombstones, {expired} expired, older copies included"
-        );
-        write_fact(out, "records", counts)?;
-        write_fact(out, "", format_args!("{} in {flushes} flushes", Size(*bytes)))?;
-    }
-    let state = match info {
-        MemberInfo { incomplete: true, .. } => "incomplete: a store was moving here",
-        MemberInfo { clean: true, .. } => "clean",
-        MemberInfo { .. } => "not clean: open, or not closed in order",
-    };
-    write_fact(out, "state", state)?;
-    if let Some(copy) = info.damaged_superblock_copy {
-        write_fact(out, "", format_args!("superblock copy {copy} is damaged; the other counts"))?;
-    }
-    write_fact(out, "created at", Instant(info.created_at_us))?;
-    if info.attached_at_us > 0 {
-        write_fact(out, "moved here at", Instant(info.attached_at_us))?;
-    }
-    write_fact(out, "clock floor", Instant(info.clock_floor_us))?;
-    write_fact(out, "sequence limit", info.sequence_limit)?;
-    write_fact(out, "generation", info.generation)
+    tenths
 }

@@ -15,28 +15,39 @@
 //!
 //! | exit | meaning                                                              |
 //! |------|----------------------------------------------------------------------|
-//! | 0    | done; `verify`: no damage                                            |
-//! | 1    | `verify`: damage was found; `get`: no such key                       |
+//! | 0    | done, and nothing is wrong                                           |
+//! | 1    | something was found: damage, a difference, no such key or record     |
 //! | 2    | could not run: usage, a file that cannot be opened or is no shadow   |
 #![forbid(unsafe_code)]
 
+mod anatomy;
 mod args;
 mod bench;
 mod compact;
 mod error;
+mod findings;
+mod forecast;
 mod get;
 mod import;
 mod info;
+mod info_text;
 mod input;
 mod line;
 mod list;
 mod live;
+mod map;
 mod output;
+mod picture;
 mod progress;
 mod shadow;
+mod show_record;
+mod show_wblock;
+mod survey;
+mod svg;
 mod text;
 mod verify;
 mod wblock;
+mod winners;
 mod workload;
 
 use args::{Cli, Command};
@@ -72,6 +83,7 @@ pub fn check_line(text: &[u8]) -> Result<(), String> {
 }
 
 fn run_cli(cli: &Cli, out: &mut dyn Write) -> u8 {
+    live::set_now(cli.now_us);
     let done =
         run(cli, out).and_then(|outcome| out.flush().map(|()| outcome).map_err(Failure::Output));
     match done {
@@ -87,6 +99,9 @@ fn run_cli(cli: &Cli, out: &mut dyn Write) -> u8 {
 fn run(cli: &Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
     match &cli.command {
         Command::Info(args) => info::run(args, cli.json, out),
+        Command::Map(args) => map::run(args, cli.json, out),
+        Command::Wblock(args) => show_wblock::run(args, cli.json, out),
+        Command::Record(args) => show_record::run(args, cli.json, out),
         Command::Verify(args) => verify::run(args, cli.json, out),
         Command::Ls(args) => list::run_ls(args, cli.json, out),
         Command::Get(args) => get::run(args, cli.json, out),

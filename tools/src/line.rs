@@ -7,22 +7,42 @@ use crate::compact::{as_compact, compact};
 use crate::output::write_line;
 use crate::text::{from_hex, to_hex};
 use brindle::format::RecordView;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// A key in JSON: text if it is text.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) enum KeyText<'a> {
+    /// The key, if it is UTF-8.
     #[serde(rename = "key")]
-    Text(&'a str),
+    Text(Cow<'a, str>),
+    /// The bytes of the key in hex digits, if not.
     #[serde(rename = "key_hex")]
     Hex(String),
 }
 
 impl<'a> From<&'a [u8]> for KeyText<'a> {
     fn from(key: &'a [u8]) -> Self {
-        std::str::from_utf8(key).map_or_else(|_| Self::Hex(to_hex(key)), Self::Text)
+        let text = |text| Self::Text(Cow::Borrowed(text));
+        std::str::from_utf8(key).map_or_else(|_| Self::Hex(to_hex(key)), text)
+    }
+}
+
+impl KeyText<'_> {
+    /// The same, for longer.
+    pub(crate) fn of(key: &[u8]) -> KeyText<'static> {
+        let text = |text: &str| KeyText::Text(Cow::Owned(text.to_owned()));
+        std::str::from_utf8(key).map_or_else(|_| KeyText::Hex(to_hex(key)), text)
+    }
+
+    /// The bytes of the key.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text.as_bytes().to_vec(),
+            Self::Hex(hex) => from_hex(hex).unwrap_or_default(),
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! `ls` and `export`: every live record, as a line for people or as a line of JSON.
 
-use crate::args::{ListArgs, PathArgs};
+use crate::args::{ExportArgs, ListArgs};
 use crate::error::{Failure, Outcome};
 use crate::line::{KeyText, RecordLine};
-use crate::live::for_each_live;
+use crate::live::{Wish, for_each_live};
 use crate::output::write_line;
 use crate::shadow::Shadow;
 use crate::text::{Instant, Size, shown_key};
+use crate::winners::Note;
 use brindle::format::RecordView;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
@@ -34,7 +35,7 @@ pub(crate) fn run_ls(
     if left == 0 {
         return Ok(Outcome::Good);
     }
-    for_each_live(&shadow, &args.prefix.0, io::stdout().is_terminal(), |view| {
+    for_each_live(&shadow, wish(&args.prefix.0), |view, _| {
         if is_json {
             write_line(out, &key_line(view))?;
         } else {
@@ -47,13 +48,17 @@ pub(crate) fn run_ls(
 }
 
 /// `brindle export`.
-pub(crate) fn run_export(args: &PathArgs, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let shadow = Shadow::open_store(args)?;
-    for_each_live(&shadow, b"", io::stdout().is_terminal(), |view| {
+pub(crate) fn run_export(args: &ExportArgs, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    let shadow = Shadow::open_store(&args.paths)?;
+    for_each_live(&shadow, wish(b""), |view, _| {
         write_line(out, &RecordLine::of(view))?;
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(Outcome::Good)
+}
+
+fn wish(prefix: &[u8]) -> Wish<'_> {
+    Wish { prefix, note: Note::Copies, shows_data: io::stdout().is_terminal() }
 }
 
 fn key_line<'a>(view: &RecordView<'a>) -> KeyLine<'a> {

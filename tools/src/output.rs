@@ -4,6 +4,7 @@
 //! word of a line that is quoted.
 
 use crate::error::Failure;
+use crate::shadow::Shadow;
 use crate::text::{is_unprintable, shown};
 use serde::Serialize;
 use serde_json::Serializer;
@@ -96,6 +97,13 @@ pub(crate) fn warn(what: impl Display) {
         return;
     }
     let _ = writeln!(io::stderr(), "brindle: {}", shown(&what.to_string()));
+}
+
+/// Tells a person what is odd about a shadow as a whole.
+pub(crate) fn warn_of_oddities(shadow: &Shadow) {
+    for oddity in &shadow.oddities {
+        warn(format_args!("{} {}", oddity.path.display(), oddity.what));
+    }
 }
 
 /// Tells a person why the command could not run, with every cause.

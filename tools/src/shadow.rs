@@ -5,9 +5,9 @@
 
 use crate::args::PathArgs;
 use crate::error::Failure;
-use crate::output::is_silent;
+use crate::output::{is_silent, warn_of_oddities};
 use brindle::format::{
-    CopyError, CopyName, DamagedCopy, Found, Geometry, Location, SUPERBLOCK_AREA_BYTES,
+    Census, CopyError, CopyName, DamagedCopy, Found, Geometry, Location, SUPERBLOCK_AREA_BYTES,
     SUPERBLOCK_BYTES, SUPERBLOCK_COPY_B_OFFSET, Superblock, WblockId, choose,
 };
 use std::fs::{self, File};
@@ -37,7 +37,13 @@ pub(crate) struct Member {
     /// Bytes that there are, which may be fewer than the shape asks for.
     pub(crate) bytes: u64,
     pub(crate) superblock: Superblock,
+    /// Where the superblock that counts lies.
+    pub(crate) copy: CopyName,
     pub(crate) damaged_copy: Option<DamagedCopy>,
+    /// Both copies as they are, A first; shorter where the file ends.
+    pub(crate) copies: [Vec<u8>; 2],
+    /// How its wblocks stood when the store was last closed in order.
+    pub(crate) census: Option<Census>,
 }
 
 /// Something about a shadow as a whole that is not as it should be.
@@ -86,20 +92,38 @@ impl Shadow {
         if let Some(Oddity { path, what, .. }) = shadow.mixed {
             return Err(Failure::Mixed { path, what });
         }
-        if shadow.members.is_empty() {
-            let oddity = shadow.oddities.into_iter().next();
-            let found = oddity.map_or_else(String::new, |oddity| oddity.what);
-            return Err(Failure::Unreadable { path: args.path.clone(), found });
+        shadow.require_member(args)
+    }
+
+    /// Opens what can be read of one store, and says what is odd.
+    pub(crate) fn open_part(args: &PathArgs) -> Result<Self, Failure> {
+        let mut shadow = Self::open(args)?;
+        warn_of_oddities(&shadow);
+        shadow.keep_first_store();
+        shadow.require_member(args)
+    }
+
+    fn require_member(self, args: &PathArgs) -> Result<Self, Failure> {
+        if !self.members.is_empty() {
+            return Ok(self);
         }
-        Ok(shadow)
+        let oddity = self.oddities.into_iter().next();
+        let found = oddity.map_or_else(String::new, |oddity| oddity.what);
+        Err(Failure::Unreadable { path: args.path.clone(), found })
     }
 
     /// Opens `path`. True if it has our magic.
     fn add(&mut self, path: PathBuf) -> Result<bool, Failure> {
         let (file, bytes) = open(&path)?;
-        let what = match find(&file).map_err(failed("read", &path))? {
-            Found::Superblock { superblock, damaged: damaged_copy, .. } => {
-                self.members.push(Member { file, path, bytes, superblock, damaged_copy });
+        let (found, copies) = find(&file).map_err(failed("read", &path))?;
+        let what = match found {
+            Found::Superblock { superblock, copy, damaged } => {
+                self.members.push(Member::new(
+                    (file, path, bytes),
+                    superblock,
+                    (copy, damaged),
+                    copies,
+                ));
                 return Ok(true);
             }
             Found::NewerFormat(version) => return Err(Failure::NewerFormat { path, version }),
@@ -165,6 +189,29 @@ impl Shadow {
         self.oddities.push(Oddity { path: first.path.clone(), what, is_damage });
     }
 
+    /// A member does not belong to the others.
+    pub(crate) const fn is_mixed(&self) -> bool {
+        self.mixed.is_some()
+    }
+
+    /// Keeps of members that do not belong together those that belong to the first.
+    pub(crate) fn keep_first_store(&mut self) {
+        let Some(first) = self.members.first().map(|member| member.superblock) else { return };
+        let mut seen = std::collections::HashSet::new();
+        self.members.retain(|member| {
+            let Superblock { store_id, geometry, stripe, .. } = member.superblock;
+            (store_id, geometry) == (first.store_id, first.geometry) && seen.insert(stripe)
+        });
+    }
+
+    /// The member that holds wblock `wblock`, and its place there.
+    pub(crate) fn member_of(&self, wblock: WblockId) -> Option<(&Member, u32)> {
+        let geometry = self.members.first()?.superblock.geometry;
+        let stripe = geometry.home_stripe(wblock);
+        let member = self.members.iter().find(|member| member.superblock.stripe == stripe)?;
+        Some((member, geometry.place_on_shadow(wblock)))
+    }
+
     /// Microseconds since 1970 below which no clock of the store may be.
     pub(crate) fn clock_floor(&self) -> u64 {
         self.members.iter().map(|member| member.superblock.clock_floor).max().unwrap_or(0)
@@ -178,16 +225,25 @@ impl Shadow {
     /// The member that holds `location`, and the byte at which it lies there.
     pub(crate) fn place_of(&self, location: Location) -> Option<(&Member, u64)> {
         let geometry = self.members.first()?.superblock.geometry;
-        let wblock = geometry.wblock(location);
-        let stripe = geometry.home_stripe(wblock);
-        let member = self.members.iter().find(|member| member.superblock.stripe == stripe)?;
+        let (member, place) = self.member_of(geometry.wblock(location))?;
         let rblock = u64::from(geometry.rblock(location));
-        let offset = member.offset_of(geometry.place_on_shadow(wblock));
+        let offset = member.offset_of(place);
         Some((member, offset + rblock * u64::from(brindle::format::RBLOCK_BYTES)))
     }
 }
 
 impl Member {
+    fn new(
+        (file, path, bytes): (File, PathBuf, u64),
+        superblock: Superblock,
+        (copy, damaged_copy): (CopyName, Option<DamagedCopy>),
+        copies: [Vec<u8>; 2],
+    ) -> Self {
+        let [a, b] = &copies;
+        let census = superblock.census(if copy == CopyName::A { a } else { b });
+        Self { file, path, bytes, superblock, copy, damaged_copy, copies, census }
+    }
+
     /// Bytes that a shadow of this shape has.
     pub(crate) fn bytes_expected(&self) -> u64 {
         self.offset_of(self.superblock.geometry.wblocks_per_stripe)
@@ -210,6 +266,13 @@ impl Member {
         0..self.superblock.geometry.wblocks_per_stripe
     }
 
+    /// Wblocks that the file has room for, the last one perhaps in part.
+    pub(crate) fn places_present(&self) -> u32 {
+        let wblock_bytes = u64::from(self.superblock.geometry.wblock_bytes);
+        let present = self.bytes.saturating_sub(SUPERBLOCK_AREA_BYTES).div_ceil(wblock_bytes);
+        u32::try_from(present).unwrap_or(u32::MAX).min(self.places().end)
+    }
+
     /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file.
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         read_at(&self.file, buffer, offset)
@@ -217,9 +280,14 @@ impl Member {
 
     /// The store was closed in order, and nobody has opened it since.
     pub(crate) fn is_closed_now(&self) -> bool {
+        self.superblock_now().is_some_and(|superblock| superblock.clean)
+    }
+
+    /// The superblock as it is by now, should a live store have rewritten it.
+    pub(crate) fn superblock_now(&self) -> Option<Superblock> {
         match find(&self.file) {
-            Ok(Found::Superblock { superblock, .. }) => superblock.clean,
-            Ok(_) | Err(_) => false,
+            Ok((Found::Superblock { superblock, .. }, _)) => Some(superblock),
+            Ok(_) | Err(_) => None,
         }
     }
 }
@@ -277,12 +345,12 @@ fn open(path: &Path) -> Result<(File, u64), Failure> {
 }
 
 /// What the superblock copies say. A copy that is being rewritten is looked at again.
-fn find(file: &File) -> io::Result<Found> {
-    let mut found = Found::AllZero;
-    for attempt in 0..=RETRIES {
+fn find(file: &File) -> io::Result<(Found, [Vec<u8>; 2])> {
+    let mut attempt = 0;
+    loop {
         let a = read_copy(file, 0)?;
         let b = read_copy(file, SUPERBLOCK_COPY_B_OFFSET)?;
-        found = choose(&a, &b);
+        let found = choose(&a, &b);
         let is_settled = match &found {
             Found::Superblock { damaged, .. } => {
                 damaged.is_none_or(|copy| copy.error != CopyError::Checksum)
@@ -291,11 +359,11 @@ fn find(file: &File) -> io::Result<Found> {
             Found::AllZero | Found::Foreign { .. } | Found::NewerFormat(_) => true,
         };
         if is_settled || attempt == RETRIES {
-            break;
+            return Ok((found, [a, b]));
         }
+        attempt += 1;
         pause();
     }
-    Ok(found)
 }
 
 fn read_copy(file: &File, offset: u64) -> io::Result<Vec<u8>> {

@@ -75,6 +75,23 @@ impl fmt::Display for Instant {
     }
 }
 
+/// A span of microseconds, roughly.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Age(pub(crate) u64);
+
+impl fmt::Display for Age {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / 1_000_000;
+        match seconds {
+            0 => write!(out, "{} ms", self.0 / 1_000),
+            1..120 => write!(out, "{seconds} s"),
+            120..7_200 => write!(out, "{} min", seconds / 60),
+            7_200..172_800 => write!(out, "{} h", seconds / 3_600),
+            _ => write!(out, "{} days", seconds / 86_400),
+        }
+    }
+}
+
 /// Key bytes for people: nothing in them can move a terminal's cursor.
 pub(crate) fn shown_key(key: &[u8]) -> String {
     match std::str::from_utf8(key) {

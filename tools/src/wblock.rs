@@ -8,13 +8,15 @@
 //!
 //! The walk takes damage in the last flush of a wblock for torn, since it cannot know better. Here
 //! more is known: a store that was closed in order had made all of its last run durable. So what is
-//! damaged in a wblock of that run is rot, wherever it lies.
+//! damaged in a wblock of that run is rot, wherever it lies. And the census of that close says which
+//! wblocks there were, of which life, and how far they were written.
 
 use crate::error::Failure;
 use crate::shadow::{Member, RETRIES, pause};
 use brindle::format::{
-    CommitWord, Damage, DamageCause, DamageKind, HeaderState, Location, RBLOCK_BYTES, RecordView,
-    SECTOR_BYTES, StoreKey, WblockHeader, WblockHome, WblockPlace, WblockScan, scan_wblock,
+    CommitWord, Counted, Damage, DamageCause, DamageKind, HeaderState, Location, RBLOCK_BYTES,
+    RecordView, SECTOR_BYTES, StoreKey, WBLOCK_HEADER_BYTES, WblockHeader, WblockHome, WblockPlace,
+    WblockScan, scan_wblock,
 };
 use std::io;
 
@@ -24,13 +26,17 @@ pub(crate) enum Wblock<'r> {
     /// Never written.
     Free,
     /// Free again: nothing in it counts any more.
-    Struck,
+    Struck(WblockHeader),
     /// Of another store or place.
     Foreign(WblockHeader),
     /// Neither copy of the header verifies.
     Damaged,
     /// The file ends before it.
     Missing,
+    /// Zeros, and the census says that there was something.
+    Lost,
+    /// An older image of itself, says the census.
+    Stale(WblockHeader),
     /// The device refused.
     Refused(io::Error),
     /// Read and walked.
@@ -46,7 +52,7 @@ pub(crate) struct Walked<'r> {
     pub(crate) header: WblockHeader,
     pub(crate) damaged_copy: bool,
     pub(crate) scan: WblockScan,
-    /// The damage was not the same in two readings: it is being written.
+    /// The damage was not the same in two readings: it is being written. Or the life is a guess.
     pub(crate) in_flux: bool,
 }
 
@@ -71,9 +77,11 @@ impl Default for Reader {
 /// What one reading met.
 enum Once {
     Free,
-    Struck,
+    Struck(WblockHeader),
     Foreign(WblockHeader),
     Damaged,
+    Lost,
+    Stale(WblockHeader),
     Walked(Seen),
 }
 
@@ -82,6 +90,8 @@ struct Seen {
     header: WblockHeader,
     damaged_copy: bool,
     scan: WblockScan,
+    /// How far it was written, if the census knows.
+    end_rblock: Option<u32>,
     /// Header before and behind the reading were the same.
     is_steady: bool,
 }
@@ -117,16 +127,18 @@ impl Reader {
             match self.read_once(member, place) {
                 Err(error) => return Wblock::Refused(error),
                 Ok(Once::Free) => return Wblock::Free,
-                Ok(Once::Struck) => return Wblock::Struck,
+                Ok(Once::Struck(header)) => return Wblock::Struck(header),
                 Ok(Once::Damaged) if is_settled() => return Wblock::Damaged,
+                Ok(Once::Lost) if is_settled() => return Wblock::Lost,
+                Ok(Once::Stale(header)) if is_settled() => return Wblock::Stale(header),
                 Ok(Once::Foreign(header)) if is_settled() => return Wblock::Foreign(header),
-                Ok(Once::Foreign(_) | Once::Damaged) => {}
+                Ok(Once::Foreign(_) | Once::Damaged | Once::Lost | Once::Stale(_)) => {}
                 Ok(Once::Walked(seen)) if is_last || seen.is_known(before.as_ref(), member) => {
                     let in_flux = !seen.is_known(before.as_ref(), member);
                     if attempt > 0 && before.as_ref() != Some(&seen.scan) {
                         self.pauses_left = PAUSES_MAX; // somebody writes
                     }
-                    return self.walked(member, place, seen, in_flux);
+                    return Wblock::Read(self.walk(member, place, seen, in_flux));
                 }
                 Ok(Once::Walked(seen)) => before = Some(seen.scan),
             }
@@ -138,43 +150,112 @@ impl Reader {
         }
     }
 
-    /// One reading.
-    fn read_once(&mut self, member: &Member, place: u32) -> io::Result<Once> {
-        let state = self.header(member, place)?;
-        let (header, damaged_copy) = match state {
-            HeaderState::Valid { header, damaged_copy } => (header, damaged_copy),
-            HeaderState::Free => return Ok(Once::Free),
-            HeaderState::Struck(_) => return Ok(Once::Struck),
-            HeaderState::Foreign(header) => return Ok(Once::Foreign(header)),
-            HeaderState::Damaged => return Ok(Once::Damaged),
-        };
+    /// Reads the wblock at `place` once, as of the life `header`: for one that is struck out, or
+    /// whose header is lost.
+    pub(crate) fn load_life(
+        &mut self,
+        member: &Member,
+        place: u32,
+        header: WblockHeader,
+    ) -> io::Result<Walked<'_>> {
+        let scan = self.scan(member, place, &header)?;
+        let (damaged_copy, end_rblock, is_steady) = (false, None, true);
+        let seen = Seen { header, damaged_copy, scan, end_rblock, is_steady };
+        Ok(self.walk(member, place, seen, true))
+    }
+
+    /// The life that the first commit word of the wblock at `place` names, if something of that
+    /// verifies: for one whose header is lost.
+    pub(crate) fn guess_life(&mut self, member: &Member, place: u32) -> Option<WblockHeader> {
+        let home = home(member, place);
+        let store_key = StoreKey::of(&home.store_id);
+        let mut word = [0; 8];
+        let offset = member.offset_of(place) + u64::from(WBLOCK_HEADER_BYTES);
+        member.read_at(&mut word, offset).ok()?;
+        let sequence = CommitWord::from_raw(u64::from_le_bytes(word)).sequence(store_key);
+        let header = WblockHeader { home, sequence, opened_at: 0 };
+        let scan = self.scan(member, place, &header).ok()?;
+        (scan.records + scan.flushes > 0).then_some(header)
+    }
+
+    /// Reads all of the wblock at `place`, and walks it as of the life `header`.
+    fn scan(
+        &mut self,
+        member: &Member,
+        place: u32,
+        header: &WblockHeader,
+    ) -> io::Result<WblockScan> {
         self.image.clear(); // what is missing at the end of a short file reads as never written
         self.image.resize(member.superblock.geometry.wblock_bytes as usize, 0);
         member.read_at(&mut self.image, member.offset_of(place))?;
         self.rblocks.clear();
         let rblocks = &mut self.rblocks;
-        let scan = scan_wblock(&self.image, scanned_place(member, &header), |rblock, _| {
+        Ok(scan_wblock(&self.image, scanned_place(member, header), |rblock, _| {
             rblocks.push(rblock);
-        });
+        }))
+    }
+
+    /// One reading.
+    fn read_once(&mut self, member: &Member, place: u32) -> io::Result<Once> {
+        let state = self.header(member, place)?;
+        let counted = counted(member, place, &state);
+        let (header, damaged_copy) = match state {
+            HeaderState::Free if counted == Counted::Missing => return Ok(Once::Lost),
+            HeaderState::Valid { header, .. } | HeaderState::Struck(header)
+                if counted == Counted::Stale =>
+            {
+                return Ok(Once::Stale(header));
+            }
+            HeaderState::Valid { header, damaged_copy } => (header, damaged_copy),
+            HeaderState::Free => return Ok(Once::Free),
+            HeaderState::Struck(header) => return Ok(Once::Struck(header)),
+            HeaderState::Foreign(header) => return Ok(Once::Foreign(header)),
+            HeaderState::Damaged => return Ok(Once::Damaged),
+        };
+        let scan = self.scan(member, place, &header)?;
         let mut sector = [0; SECTOR_BYTES as usize];
         let read = member.read_at(&mut sector, member.offset_of(place))?;
         let behind =
             WblockHeader::decode(sector.get(..read).unwrap_or_default(), &home(member, place));
-        Ok(Once::Walked(Seen { header, damaged_copy, scan, is_steady: behind == state }))
+        let end_rblock = match counted {
+            Counted::Fine { end_rblock } => end_rblock,
+            Counted::Missing | Counted::Stale => None,
+        };
+        let is_steady = behind == state;
+        Ok(Once::Walked(Seen { header, damaged_copy, scan, end_rblock, is_steady }))
     }
 
-    fn walked(&self, member: &Member, place: u32, seen: Seen, in_flux: bool) -> Wblock<'_> {
-        let Seen { header, damaged_copy, mut scan, .. } = seen;
+    fn walk(&self, member: &Member, place: u32, seen: Seen, in_flux: bool) -> Walked<'_> {
+        let Seen { header, damaged_copy, mut scan, end_rblock, .. } = seen;
         if !in_flux && member.superblock.is_whole(header.sequence) {
             scan.judge_as_durable();
         }
+        if let Some(end_rblock) = end_rblock.filter(|_| !in_flux) {
+            scan.demand(end_rblock.min(member.superblock.geometry.wblock_rblocks()));
+        }
         let first_location = member.superblock.geometry.location(member.wblock_at(place), 0);
         let (image, rblocks) = (&*self.image, &*self.rblocks);
-        Wblock::Read(Walked { image, rblocks, first_location, header, damaged_copy, scan, in_flux })
+        Walked { image, rblocks, first_location, header, damaged_copy, scan, in_flux }
     }
 }
 
+/// What the census says of the header `state`; nothing, where there is none.
+pub(crate) fn counted(member: &Member, place: u32, state: &HeaderState) -> Counted {
+    let unknown = Counted::Fine { end_rblock: None };
+    member.census.as_ref().map_or(unknown, |census| census.judge(place, state))
+}
+
 impl<'r> Walked<'r> {
+    /// All its bytes.
+    pub(crate) const fn image(&self) -> &'r [u8] {
+        self.image
+    }
+
+    /// Where its first rblock lies.
+    pub(crate) const fn first_location(&self) -> Location {
+        self.first_location
+    }
+
     /// The records that verify, and where they are.
     pub(crate) fn records(&self) -> impl Iterator<Item = (Location, RecordView<'r>)> {
         let (image, first) = (self.image, self.first_location);
@@ -222,7 +303,7 @@ pub(crate) fn read_record<'b>(
     Ok(RecordView::new(bytes))
 }
 
-fn at(first: Location, rblock: u32) -> Location {
+pub(crate) fn at(first: Location, rblock: u32) -> Location {
     Location(first.0 + u64::from(rblock))
 }
 
@@ -232,7 +313,7 @@ fn view(image: &[u8], rblock: u32) -> Option<RecordView<'_>> {
     RecordView::new(rest.get(..word.rblocks()?.get() as usize * RBLOCK_BYTES as usize)?)
 }
 
-fn home(member: &Member, place: u32) -> WblockHome {
+pub(crate) fn home(member: &Member, place: u32) -> WblockHome {
     WblockHome {
         store_id: member.superblock.store_id,
         stripe: member.superblock.stripe,
