@@ -146,7 +146,8 @@ impl Anatomy {
         let key_len = usize::try_from(number(fixed, 24, 2)).unwrap_or_default();
         anatomy.push(bytes, (24, 2), "key length", Size(key_len as u64).to_string());
         let flags = Flags::from_raw(u16::try_from(number(fixed, 26, 2)).unwrap_or_default());
-        anatomy.push(bytes, (26, 2), "flags", flags_text(flags));
+        let meaning = format!("{}; pad {}", flags_text(flags), flags.pad());
+        anatomy.push(bytes, (26, 2), "flags", meaning);
         let mut at = RECORD_HEADER_BYTES;
         for (flag, name) in [(Flags::EXPIRES, "expires at"), (Flags::OVER, "over")] {
             if flags.contains(flag) {
@@ -312,8 +313,7 @@ pub(crate) fn flags_text(flags: Flags) -> String {
     if !flags.is_supported() {
         text.push("UNKNOWN".to_owned());
     }
-    text.push(format!("pad {}", flags.pad()));
-    text.join(", ")
+    if text.is_empty() { "no flags".to_owned() } else { text.join(", ") }
 }
 
 fn set_names(value: u64, names: &[&str]) -> String {

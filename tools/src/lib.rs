@@ -24,10 +24,12 @@ mod anatomy;
 mod args;
 mod bench;
 mod compact;
+mod diff;
 mod error;
 mod findings;
 mod forecast;
 mod get;
+mod history;
 mod import;
 mod info;
 mod info_text;
@@ -42,6 +44,8 @@ mod progress;
 mod shadow;
 mod show_record;
 mod show_wblock;
+mod spread;
+mod stats;
 mod survey;
 mod svg;
 mod text;
@@ -102,6 +106,9 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Command::Map(args) => map::run(args, cli.json, out),
         Command::Wblock(args) => show_wblock::run(args, cli.json, out),
         Command::Record(args) => show_record::run(args, cli.json, out),
+        Command::History(args) => history::run(args, cli.json, out),
+        Command::Stats(args) => stats::run(args, cli.json, out),
+        Command::Diff(args) => diff::run(args, cli.json, out),
         Command::Verify(args) => verify::run(args, cli.json, out),
         Command::Ls(args) => list::run_ls(args, cli.json, out),
         Command::Get(args) => get::run(args, cli.json, out),

@@ -48,7 +48,7 @@ pub(crate) fn is_live(view: &RecordView<'_>, now_us: u64) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Met {
     /// Places that were durable once and cannot be read.
-    damaged: u64,
+    pub(crate) damaged: u64,
     /// The latest instant at which a wblock was opened.
     pub(crate) opened_at: u64,
 }
@@ -89,7 +89,7 @@ pub(crate) fn walk_all(
 }
 
 impl Met {
-    fn add(&mut self, walked: &Walked<'_>) {
+    pub(crate) fn add(&mut self, walked: &Walked<'_>) {
         let damage = walked.scan.damage.iter();
         self.damaged += damage.filter(|damage| counts(damage)).count() as u64;
         self.opened_at = self.opened_at.max(walked.header.opened_at);

@@ -158,3 +158,22 @@ fn ls_get_and_export() {
     ];
     assert_snapshot("ls_get_and_export", dir.path(), &commands);
 }
+
+#[test]
+fn history_stats_and_diff() {
+    let dir = shadows();
+    let commands: [&[&str]; 11] = [
+        &["history", "golden.shadow", "key"],
+        &["history", "--json", "golden.shadow", "key"],
+        &["history", "golden.shadow", "deleted"],
+        &["history", "damaged.shadow", "key"],
+        &["history", "headless.shadow", "--hex", "6b6579"],
+        &["history", "reclaimed.shadow", "key"],
+        &["history", "golden.shadow", "nowhere"],
+        &["stats", "golden.shadow"],
+        &["stats", "--json", "golden.shadow"],
+        &["diff", "golden.shadow", "damaged.shadow"],
+        &["diff", "--json", "reclaimed.shadow", "golden.shadow"],
+    ];
+    assert_snapshot("history_stats_and_diff", dir.path(), &commands);
+}

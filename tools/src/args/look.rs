@@ -207,7 +207,7 @@ pub(crate) struct StatsArgs {
     #[command(flatten)]
     pub(crate) paths: PathArgs,
     /// How many of the largest and most rewritten to list
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1_000))]
     pub(crate) top: u16,
 }
 

@@ -58,6 +58,12 @@ pub(crate) enum Command {
     Ls(ListArgs),
     /// Write the value of a key
     Get(GetArgs),
+    /// Show every version of a key that the shadow still holds, and what became of it
+    History(HistoryArgs),
+    /// Show how sizes, times to live and versions are spread, and the largest records
+    Stats(StatsArgs),
+    /// Compare what two stores would return
+    Diff(DiffArgs),
     /// Check every checksum, and list what is damaged
     Verify(VerifyArgs),
     /// Write all live records as lines of JSON
