@@ -23,7 +23,7 @@ use std::fmt;
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Finding {
     /// The file or device.
-    path: String,
+    pub(crate) path: String,
     /// The wblock, by its number in the region.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) wblock: Option<u32>,
@@ -93,10 +93,16 @@ pub(crate) fn check(
     progress: &Progress,
     on_finding: impl FnMut(Finding) -> Result<(), Failure>,
 ) -> Result<Checked, Failure> {
-    let lives = HashMap::new();
-    let mut checker = Checker { checked: Checked::default(), lives, on_finding, next_sequence: 0 };
-    checker.check(shadow, progress)?;
-    Ok(checker.checked)
+    let mut checker = Checker::begin(shadow, on_finding)?;
+    let mut reader = Reader::default();
+    for member in &shadow.members {
+        for place in member.places() {
+            let wblock = reader.load(member, place);
+            checker.check_wblock(member, place, &wblock)?;
+            progress.add(member.superblock.geometry.wblock_bytes.into());
+        }
+    }
+    checker.end(shadow)
 }
 
 /// What a check came to.
@@ -107,7 +113,8 @@ pub(crate) struct Checked {
     pub(crate) damaged: u64,
 }
 
-struct Checker<F> {
+/// Looks at one wblock after the other.
+pub(crate) struct Checker<F> {
     checked: Checked,
     /// Which wblock has a sequence.
     lives: HashMap<u64, String>,
@@ -117,22 +124,26 @@ struct Checker<F> {
 }
 
 impl<F: FnMut(Finding) -> Result<(), Failure>> Checker<F> {
-    fn check(&mut self, shadow: &Shadow, progress: &Progress) -> Result<(), Failure> {
+    /// Looks at `shadow` as a whole.
+    pub(crate) fn begin(shadow: &Shadow, on_finding: F) -> Result<Self, Failure> {
+        let (checked, lives) = (Checked::default(), HashMap::new());
+        let mut checker = Self { checked, lives, on_finding, next_sequence: 0 };
         for oddity in &shadow.oddities {
             let path = oddity.path.display().to_string();
-            self.find(Finding { is_damage: oddity.is_damage, ..Finding::new(path, &oddity.what) })?;
+            let finding = Finding::new(path, &oddity.what);
+            checker.find(Finding { is_damage: oddity.is_damage, ..finding })?;
         }
-        let mut reader = Reader::default();
         for member in &shadow.members {
-            self.checked.counts.shadows += 1;
-            self.check_superblock(member)?;
-            for place in member.places() {
-                let wblock = reader.load(member, place);
-                self.check_wblock(member, place, &wblock)?;
-                progress.add(member.superblock.geometry.wblock_bytes.into());
-            }
+            checker.checked.counts.shadows += 1;
+            checker.check_superblock(member)?;
         }
-        self.check_limit(shadow)
+        Ok(checker)
+    }
+
+    /// What it came to, once every wblock was looked at.
+    pub(crate) fn end(mut self, shadow: &Shadow) -> Result<Checked, Failure> {
+        self.check_limit(shadow)?;
+        Ok(self.checked)
     }
 
     fn check_superblock(&mut self, member: &Member) -> Result<(), Failure> {
@@ -162,7 +173,8 @@ impl<F: FnMut(Finding) -> Result<(), Failure>> Checker<F> {
         self.find(Finding { is_damage: true, ..finding })
     }
 
-    fn check_wblock(
+    /// Looks at one wblock.
+    pub(crate) fn check_wblock(
         &mut self,
         member: &Member,
         place: u32,
@@ -299,7 +311,7 @@ impl Finding {
         Self { path, wblock, rblock, rblocks, is_damage: false, what, key: None }
     }
 
-    fn of_wblock(member: &Member, place: u32, what: &str) -> Self {
+    pub(crate) fn of_wblock(member: &Member, place: u32, what: &str) -> Self {
         let path = member.path.display().to_string();
         Self { wblock: Some(member.wblock_at(place).0), ..Self::new(path, what) }
     }

@@ -3,7 +3,7 @@
 use crate::error::Failure;
 use flate2::bufread::MultiGzDecoder;
 use std::cell::Cell;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -22,10 +22,7 @@ const GZIP_RATIO_MIN: u64 = 8;
 pub(crate) struct Input {
     path: PathBuf,
     reader: Box<dyn BufRead>,
-    /// Bytes of the file, if it is one.
-    pub(crate) file_bytes: Option<u64>,
-    /// Bytes of text that the file holds, as far as that can be told in advance.
-    pub(crate) text_bytes_expected: Option<u64>,
+    sizes: InputSizes,
     /// Bytes read from the file.
     taken: Rc<Cell<u64>>,
     /// Lines read.
@@ -34,16 +31,39 @@ pub(crate) struct Input {
     pub(crate) bytes: u64,
 }
 
+/// What is known before it is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct InputSizes {
+    /// Bytes of the file, if it is one.
+    pub(crate) file_bytes: Option<u64>,
+    /// Bytes of text that the file holds, as far as that can be told in advance.
+    pub(crate) text_bytes_expected: Option<u64>,
+}
+
 /// How a line came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Came {
     /// Whole; without its line feed.
     Whole,
+    /// The last one, without a line feed: perhaps it was cut off.
+    Last,
     /// Longer than any record could make it; its end was passed over.
     TooLong,
 }
 
 impl Input {
+    /// What is known of `path`, which is there.
+    pub(crate) fn sizes(path: &Path) -> Result<InputSizes, Failure> {
+        if path.as_os_str() == "-" {
+            return Ok(InputSizes::default());
+        }
+        let failed = |source| Failure::File { op: "open", path: path.to_owned(), source };
+        if !fs::metadata(path).map_err(failed)?.is_file() {
+            return Ok(InputSizes::default()); // what is read of a pipe is gone
+        }
+        Self::open(path).map(|input| input.sizes)
+    }
+
     /// Opens `path`; `-` is standard input.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let failed = |source| Failure::File { op: "open", path: path.to_owned(), source };
@@ -70,7 +90,8 @@ impl Input {
             Box::new(reader)
         };
         let path = path.to_owned();
-        Ok(Self { path, reader, file_bytes, text_bytes_expected, taken, lines: 0, bytes: 0 })
+        let sizes = InputSizes { file_bytes, text_bytes_expected };
+        Ok(Self { path, reader, sizes, taken, lines: 0, bytes: 0 })
     }
 
     /// Bytes of the file that were read.
@@ -94,6 +115,8 @@ impl Input {
         } else if read as u64 == LINE_BYTES_MAX {
             came = Came::TooLong;
             self.bytes += self.reader.skip_until(b'\n').map_err(failed)? as u64;
+        } else {
+            came = Came::Last;
         }
         self.lines += 1;
         Ok(Some(came))

@@ -26,9 +26,11 @@ mod bench;
 mod compact;
 mod diff;
 mod error;
+mod files;
 mod findings;
 mod forecast;
 mod get;
+mod guess;
 mod history;
 mod import;
 mod info;
@@ -41,6 +43,8 @@ mod map;
 mod output;
 mod picture;
 mod progress;
+mod repair;
+mod salvage;
 mod shadow;
 mod show_record;
 mod show_wblock;
@@ -112,6 +116,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Command::Verify(args) => verify::run(args, cli.json, out),
         Command::Ls(args) => list::run_ls(args, cli.json, out),
         Command::Get(args) => get::run(args, cli.json, out),
+        Command::Salvage(args) => salvage::run(args, cli.json, out),
         Command::Export(args) => list::run_export(args, out),
         Command::Import(args) => import::run(args, cli.json, out),
         Command::Bench(args) => bench::run(args, cli.json, out),

@@ -32,11 +32,6 @@ impl Progress {
         self.0.inc(bytes);
     }
 
-    /// So many bytes are done in all.
-    pub(crate) fn set(&self, bytes: u64) {
-        self.0.set_position(bytes);
-    }
-
     /// Runs `print` with the bar out of the way.
     pub(crate) fn suspend(&self, print: impl FnOnce()) {
         self.0.suspend(print);

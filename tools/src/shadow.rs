@@ -5,29 +5,15 @@
 
 use crate::args::PathArgs;
 use crate::error::Failure;
-use crate::output::{is_silent, warn_of_oddities};
+use crate::files::{failed, find, list, open, read_at};
+use crate::output::warn_of_oddities;
 use brindle::format::{
-    Census, CopyError, CopyName, DamagedCopy, Found, Geometry, Location, SUPERBLOCK_AREA_BYTES,
-    SUPERBLOCK_BYTES, SUPERBLOCK_COPY_B_OFFSET, Superblock, WblockId, choose,
+    Census, CopyName, DamagedCopy, Found, Geometry, Location, SUPERBLOCK_AREA_BYTES, Superblock,
+    WblockId,
 };
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt};
-use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
-
-/// Looks at something that a live store may be writing, before it is believed to be damaged.
-pub(crate) const RETRIES: u32 = 3;
-/// Time between two such looks.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
-
-/// Waits between two such looks; not where nobody can be writing.
-pub(crate) fn pause() {
-    if !is_silent() {
-        thread::sleep(RETRY_PAUSE);
-    }
-}
+use std::io;
+use std::path::PathBuf;
 
 /// A shadow with a superblock that verifies.
 #[derive(Debug)]
@@ -60,6 +46,8 @@ pub(crate) struct Oddity {
 pub(crate) struct Shadow {
     pub(crate) members: Vec<Member>,
     pub(crate) oddities: Vec<Oddity>,
+    /// Files without a superblock that verifies, and their sizes: `salvage` looks into them.
+    pub(crate) headless: Vec<(File, PathBuf, u64)>,
     /// The first member that does not belong to the others.
     mixed: Option<Oddity>,
 }
@@ -67,14 +55,7 @@ pub(crate) struct Shadow {
 impl Shadow {
     /// Opens what `args` name. At least one member has our magic.
     pub(crate) fn open(args: &PathArgs) -> Result<Self, Failure> {
-        let is_dir = fs::metadata(&args.path).is_ok_and(|metadata| metadata.is_dir());
-        let mut paths = if is_dir { list(&args.path)? } else { vec![args.path.clone()] };
-        paths.extend(args.members.iter().cloned());
-        let mut shadow = Self { members: Vec::new(), oddities: Vec::new(), mixed: None };
-        let mut is_ours = false;
-        for path in paths {
-            is_ours |= shadow.add(path)?;
-        }
+        let (mut shadow, is_ours) = Self::open_any(args)?;
         if !is_ours {
             let found = match shadow.oddities.into_iter().next() {
                 Some(oddity) => oddity.what,
@@ -82,8 +63,23 @@ impl Shadow {
             };
             return Err(Failure::NotAShadow { path: args.path.clone(), found });
         }
+        let is_dir = fs::metadata(&args.path).is_ok_and(|metadata| metadata.is_dir());
         shadow.check_set(is_dir || !args.members.is_empty());
         Ok(shadow)
+    }
+
+    /// Opens what `args` name, whatever it is; and whether something there has our magic.
+    pub(crate) fn open_any(args: &PathArgs) -> Result<(Self, bool), Failure> {
+        let is_dir = fs::metadata(&args.path).is_ok_and(|metadata| metadata.is_dir());
+        let mut paths = if is_dir { list(&args.path)? } else { vec![args.path.clone()] };
+        paths.extend(args.members.iter().cloned());
+        let mut shadow =
+            Self { members: Vec::new(), oddities: Vec::new(), headless: Vec::new(), mixed: None };
+        let mut is_ours = false;
+        for path in paths {
+            is_ours |= shadow.add(path)?;
+        }
+        Ok((shadow, is_ours))
     }
 
     /// Opens for reading keys: every member must be of one store, and one must be readable.
@@ -103,7 +99,8 @@ impl Shadow {
         shadow.require_member(args)
     }
 
-    fn require_member(self, args: &PathArgs) -> Result<Self, Failure> {
+    /// Refuses if nothing of it can be read.
+    pub(crate) fn require_member(self, args: &PathArgs) -> Result<Self, Failure> {
         if !self.members.is_empty() {
             return Ok(self);
         }
@@ -116,7 +113,7 @@ impl Shadow {
     fn add(&mut self, path: PathBuf) -> Result<bool, Failure> {
         let (file, bytes) = open(&path)?;
         let (found, copies) = find(&file).map_err(failed("read", &path))?;
-        let what = match found {
+        let (what, is_ours) = match found {
             Found::Superblock { superblock, copy, damaged } => {
                 self.members.push(Member::new(
                     (file, path, bytes),
@@ -128,19 +125,20 @@ impl Shadow {
             }
             Found::NewerFormat(version) => return Err(Failure::NewerFormat { path, version }),
             Found::Damaged { a, b } => {
-                let what = format!("both superblock copies are damaged (A: {a}; B: {b})");
-                self.oddities.push(Oddity { path, what, is_damage: true });
-                return Ok(true);
+                (format!("both superblock copies are damaged (A: {a}; B: {b})"), true)
             }
-            Found::AllZero => format!("{bytes} bytes without a superblock"),
-            Found::Foreign { first_bytes } => format!("a file that starts with \"{first_bytes}\""),
+            Found::AllZero => (format!("{bytes} bytes without a superblock"), false),
+            Found::Foreign { first_bytes } => {
+                (format!("a file that starts with \"{first_bytes}\""), false)
+            }
         };
-        self.oddities.push(Oddity { path, what, is_damage: true });
-        Ok(false)
+        self.oddities.push(Oddity { path: path.clone(), what, is_damage: true });
+        self.headless.push((file, path, bytes));
+        Ok(is_ours)
     }
 
     /// Whether the members belong together, and are all. `is_set`: all of them were named.
-    fn check_set(&mut self, is_set: bool) {
+    pub(crate) fn check_set(&mut self, is_set: bool) {
         let Some(first) = self.members.first().map(|member| member.superblock) else { return };
         let mut seen = vec![false; first.geometry.stripes as usize];
         for member in &self.members {
@@ -233,6 +231,11 @@ impl Shadow {
 }
 
 impl Member {
+    /// A member of which nobody has read the superblock.
+    pub(crate) fn guessed(file: (File, PathBuf, u64), superblock: Superblock) -> Self {
+        Self::new(file, superblock, (CopyName::A, None), [Vec::new(), Vec::new()])
+    }
+
     fn new(
         (file, path, bytes): (File, PathBuf, u64),
         superblock: Superblock,
@@ -304,84 +307,4 @@ pub(crate) const fn copy_name(copy: CopyName) -> &'static str {
         CopyName::A => "A",
         CopyName::B => "B",
     }
-}
-
-fn failed(op: &'static str, path: &Path) -> impl Fn(io::Error) -> Failure {
-    let path = path.to_owned();
-    move |source| Failure::File { op, path: path.clone(), source }
-}
-
-/// Paths of the shadow files in `dir`, in the order of their stripes.
-fn list(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut stripes = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed("list", dir))? {
-        let name = entry.map_err(failed("list", dir))?.file_name();
-        let stripe = name.to_str().and_then(|name| {
-            let digits = name.strip_prefix("stripe-")?.strip_suffix(".shadow")?;
-            let stripe = digits.parse::<u32>().ok()?;
-            (format!("{stripe:03}") == digits).then_some(stripe)
-        });
-        stripes.extend(stripe);
-    }
-    stripes.sort_unstable();
-    Ok(stripes.into_iter().map(|n| dir.join(format!("stripe-{n:03}.shadow"))).collect())
-}
-
-/// Opens a file or block device read-only. Anything else is not even opened: a FIFO would wait.
-fn open(path: &Path) -> Result<(File, u64), Failure> {
-    let kind = fs::metadata(path).map_err(failed("open", path))?.file_type();
-    if !kind.is_file() && !kind.is_block_device() {
-        let found = match () {
-            () if kind.is_dir() => "a directory",
-            () if kind.is_fifo() => "a FIFO",
-            () if kind.is_socket() => "a socket",
-            () => "a character device",
-        };
-        return Err(Failure::NotAShadow { path: path.to_owned(), found: found.to_owned() });
-    }
-    let mut file = File::open(path).map_err(failed("open", path))?;
-    let bytes = file.seek(SeekFrom::End(0)).map_err(failed("size", path))?;
-    Ok((file, bytes))
-}
-
-/// What the superblock copies say. A copy that is being rewritten is looked at again.
-fn find(file: &File) -> io::Result<(Found, [Vec<u8>; 2])> {
-    let mut attempt = 0;
-    loop {
-        let a = read_copy(file, 0)?;
-        let b = read_copy(file, SUPERBLOCK_COPY_B_OFFSET)?;
-        let found = choose(&a, &b);
-        let is_settled = match &found {
-            Found::Superblock { damaged, .. } => {
-                damaged.is_none_or(|copy| copy.error != CopyError::Checksum)
-            }
-            Found::Damaged { .. } => false,
-            Found::AllZero | Found::Foreign { .. } | Found::NewerFormat(_) => true,
-        };
-        if is_settled || attempt == RETRIES {
-            return Ok((found, [a, b]));
-        }
-        attempt += 1;
-        pause();
-    }
-}
-
-fn read_copy(file: &File, offset: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; SUPERBLOCK_BYTES];
-    let read = read_at(file, &mut bytes, offset)?;
-    bytes.truncate(read);
-    Ok(bytes)
-}
-
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut done = 0;
-    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, offset + done as u64) {
-            Ok(0) => break,
-            Ok(read) => done += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
 }

@@ -5,7 +5,9 @@ use crate::error::{Failure, Outcome};
 use crate::findings::{Checked, Counts, Finding, check};
 use crate::output::write_document;
 use crate::progress::Progress;
+use crate::repair::repair;
 use crate::shadow::Shadow;
+use crate::text::shown;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::io::Write;
@@ -20,6 +22,8 @@ pub(crate) struct Report {
     clean: bool,
     /// Findings that are damage.
     damaged: u64,
+    /// Copies of superblocks that were written anew, if that was asked for.
+    repaired: Vec<String>,
     counts: Counts,
     /// At most 10,000 of them.
     findings: Vec<Finding>,
@@ -32,7 +36,16 @@ pub(crate) fn run(
     is_json: bool,
     out: &mut dyn Write,
 ) -> Result<Outcome, Failure> {
-    let shadow = Shadow::open(&args.paths)?;
+    let mut shadow = Shadow::open(&args.paths)?;
+    let repaired = if args.repair_superblock { repair_all(&shadow)? } else { Vec::new() };
+    if !repaired.is_empty() {
+        shadow = Shadow::open(&args.paths)?;
+    }
+    if !is_json {
+        for what in &repaired {
+            writeln!(out, "mended {}", shown(what)).map_err(Failure::Output)?;
+        }
+    }
     let progress = Progress::new("verifying", Some(shadow.wblock_bytes_total()));
     let (mut findings, mut findings_left_out) = (Vec::new(), 0);
     let checked = check(&shadow, &progress, |finding| {
@@ -52,11 +65,23 @@ pub(crate) fn run(
     let Checked { counts, damaged } = checked;
     let clean = damaged == 0;
     if is_json {
-        let report = Report { clean, damaged, counts, findings, findings_left_out };
+        let report = Report { clean, damaged, repaired, counts, findings, findings_left_out };
         write_document(out, "brindle-verify/1", &report)?;
     } else {
         let verdict = if clean { "clean".to_owned() } else { format!("{damaged} damaged") };
         writeln!(out, "{verdict}: {}", counts.summary()).map_err(Failure::Output)?;
     }
     Ok(if clean { Outcome::Good } else { Outcome::Bad })
+}
+
+/// Mends what can be mended: in words, what that was.
+fn repair_all(shadow: &Shadow) -> Result<Vec<String>, Failure> {
+    let mut repaired = Vec::new();
+    for member in &shadow.members {
+        if let Some(copy) = repair(member)? {
+            let path = member.path.display();
+            repaired.push(format!("{path}: superblock copy {copy}, from the one that counts"));
+        }
+    }
+    Ok(repaired)
 }

@@ -12,7 +12,8 @@
 //! wblocks there were, of which life, and how far they were written.
 
 use crate::error::Failure;
-use crate::shadow::{Member, RETRIES, pause};
+use crate::files::{RETRIES, pause};
+use crate::shadow::Member;
 use brindle::format::{
     CommitWord, Counted, Damage, DamageCause, DamageKind, HeaderState, Location, RBLOCK_BYTES,
     RecordView, SECTOR_BYTES, StoreKey, WBLOCK_HEADER_BYTES, WblockHeader, WblockHome, WblockPlace,

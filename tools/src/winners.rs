@@ -140,6 +140,16 @@ impl<'s> Winners<'s> {
         walked.lost().try_for_each(|(location, view)| self.offer(location, &view, true))
     }
 
+    /// Lets every record of a wblock compete as one whose key is lost, should it win.
+    pub(crate) fn take_as_lost(&mut self, walked: &Walked<'_>) -> Result<(), Failure> {
+        walked.records().try_for_each(|(location, view)| self.offer(location, &view, true))
+    }
+
+    /// Lets every record of a wblock compete that is whole: of a lost one an older copy counts.
+    pub(crate) fn take_whole(&mut self, walked: &Walked<'_>) -> Result<(), Failure> {
+        walked.records().try_for_each(|(location, view)| self.offer(location, &view, false))
+    }
+
     pub(crate) fn digest(&self, key: &[u8]) -> Digest {
         self.secret.each_ref().map(|state| state.hash_one(key))
     }
@@ -221,6 +231,12 @@ impl<'s> Winners<'s> {
     /// The winner of the key with this digest.
     pub(crate) fn winner(&self, digest: Digest) -> Option<Winner> {
         self.table.get(&digest).copied()
+    }
+
+    /// The record at `location` is the winner of its key, and counts as lost.
+    pub(crate) fn is_lost_at(&self, location: Location, view: &RecordView<'_>) -> bool {
+        let winner = self.winner(self.digest(view.key()));
+        winner.is_some_and(|winner| winner.is_lost() && winner.location() == location)
     }
 
     /// The winner that lies at `location`, if that is the one of its key, and may be live.

@@ -177,3 +177,17 @@ fn history_stats_and_diff() {
     ];
     assert_snapshot("history_stats_and_diff", dir.path(), &commands);
 }
+
+#[test]
+fn repair_and_salvage() {
+    let dir = shadows();
+    let commands: [&[&str]; 6] = [
+        &["verify", "--repair-superblock", "damaged.shadow"],
+        &["verify", "--repair-superblock", "unreadable.shadow"],
+        &["salvage", "--to", "from damaged", "damaged.shadow"],
+        &["salvage", "--json", "--to", "from headless", "headless.shadow"],
+        &["salvage", "--to", "from unreadable", "--older", "--uncertain", "unreadable.shadow"],
+        &["salvage", "--to", "from damaged", "golden.shadow"],
+    ];
+    assert_snapshot("repair_and_salvage", dir.path(), &commands);
+}

@@ -23,6 +23,7 @@ pub(crate) struct ExportArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   brindle import --shadow-dir data packages.ndjson.gz
+  brindle import --shadow-dir data exported/*.ndjson
   zstdcat backup.zst | brindle import --shadow-dir data --data-size 4GiB -
 
 A line is {\"key\": \"...\", \"value\": <any JSON>} with, if wanted, \"ttl_ms\",
@@ -34,16 +35,18 @@ stored as they are, and \"value_hex\" bytes in hex digits; instead of \"key\" th
 
 A bad line is reported with its number, skipped and counted; the exit status stays 0. Of a
 repeated key the last line wins; with versions the highest one, and a line that loses is
-counted as older.")]
+counted as older; so the newest version of a key wins, whatever the order of the files. A
+last line that ends in the middle, as a crash may leave it, is said and left out.")]
 pub(crate) struct ImportArgs {
     /// Directory of the shadow, created if it is not there
     #[arg(long, value_name = "DIR")]
     pub(crate) shadow_dir: PathBuf,
-    /// Memory for records, of a new store [default: twice the text of FILE plus 64 MiB; of
-    /// gzipped text as much as its last 4 bytes say, at least 8 times FILE; 1 GiB for `-`]. An
+    /// Memory for records, of a new store [default: twice the text of all FILEs plus 64 MiB;
+    /// of gzipped text as much as its last 4 bytes say, at least 8 times FILE; 1 GiB for `-`]. An
     /// existing shadow keeps its size
     #[arg(long, value_name = "SIZE")]
     pub(crate) data_size: Option<Size>,
     /// Lines of JSON, gzipped or not; `-` for standard input
-    pub(crate) file: PathBuf,
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
 }

@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Check every checksum, and list what is damaged
     Verify(VerifyArgs),
+    /// Save what can be read of a damaged shadow into a new store
+    Salvage(SalvageArgs),
     /// Write all live records as lines of JSON
     Export(ExportArgs),
     /// Put lines of JSON into a store
