@@ -26,6 +26,7 @@ mod bench;
 mod compact;
 mod diff;
 mod error;
+mod export;
 mod files;
 mod findings;
 mod forecast;
@@ -114,10 +115,10 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Command::Stats(args) => stats::run(args, cli.json, out),
         Command::Diff(args) => diff::run(args, cli.json, out),
         Command::Verify(args) => verify::run(args, cli.json, out),
-        Command::Ls(args) => list::run_ls(args, cli.json, out),
+        Command::Ls(args) => list::run(args, cli.json, out),
         Command::Get(args) => get::run(args, cli.json, out),
         Command::Salvage(args) => salvage::run(args, cli.json, out),
-        Command::Export(args) => list::run_export(args, out),
+        Command::Export(args) => export::run(args, cli.json, out),
         Command::Import(args) => import::run(args, cli.json, out),
         Command::Bench(args) => bench::run(args, cli.json, out),
     }

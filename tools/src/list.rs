@@ -1,21 +1,22 @@
-//! `ls` and `export`: every live record, as a line for people or as a line of JSON.
+//! `ls`: every live record, as a line for people or as a line of JSON.
 
-use crate::args::{ExportArgs, ListArgs};
+use crate::args::ListArgs;
 use crate::error::{Failure, Outcome};
-use crate::line::{KeyText, RecordLine};
+use crate::line::KeyText;
 use crate::live::{Wish, for_each_live};
 use crate::output::write_line;
 use crate::shadow::Shadow;
 use crate::text::{Instant, Size, shown_key};
 use crate::winners::Note;
 use brindle::format::RecordView;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 
-/// A record without its value.
-#[derive(Debug, Serialize)]
-struct KeyLine<'a> {
+/// A line of `ls --json`: a record without its value.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct KeyLine<'a> {
     #[serde(flatten)]
     key: KeyText<'a>,
     version: u64,
@@ -25,17 +26,15 @@ struct KeyLine<'a> {
 }
 
 /// `brindle ls`.
-pub(crate) fn run_ls(
-    args: &ListArgs,
-    is_json: bool,
-    out: &mut dyn Write,
-) -> Result<Outcome, Failure> {
+pub(crate) fn run(args: &ListArgs, is_json: bool, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let shadow = Shadow::open_store(&args.paths)?;
     let mut left = args.limit.unwrap_or(u64::MAX);
     if left == 0 {
         return Ok(Outcome::Good);
     }
-    for_each_live(&shadow, wish(&args.prefix.0), |view, _| {
+    let shows_data = io::stdout().is_terminal();
+    let wish = Wish { prefix: &args.prefix.0, note: Note::Copies, shows_data };
+    for_each_live(&shadow, wish, |view, _| {
         if is_json {
             write_line(out, &key_line(view))?;
         } else {
@@ -45,20 +44,6 @@ pub(crate) fn run_ls(
         Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     Ok(Outcome::Good)
-}
-
-/// `brindle export`.
-pub(crate) fn run_export(args: &ExportArgs, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let shadow = Shadow::open_store(&args.paths)?;
-    for_each_live(&shadow, wish(b""), |view, _| {
-        write_line(out, &RecordLine::of(view))?;
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(Outcome::Good)
-}
-
-fn wish(prefix: &[u8]) -> Wish<'_> {
-    Wish { prefix, note: Note::Copies, shows_data: io::stdout().is_terminal() }
 }
 
 fn key_line<'a>(view: &RecordView<'a>) -> KeyLine<'a> {

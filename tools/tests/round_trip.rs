@@ -4,7 +4,7 @@
 
 mod common;
 
-use brindle::{Config, Store};
+use brindle::{Config, PutOptions, Store};
 use common::{arg, brindle, brindle_with, exported};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
@@ -231,4 +231,93 @@ fn the_packages_of_debian_come_back() {
         brindle(&["info", "--json", shadow]).with(0).json()["members"].as_array().unwrap().len()
             as u64
     );
+}
+
+#[test]
+fn an_export_in_several_files_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let config = Config::new().data_size(4 << 20).wblock_size(64 << 10).shadow_dir(at("data"));
+    let store = Store::open(config).unwrap();
+    for n in 0..500_u32 {
+        let key = format!("{}:{n}", if n % 5 == 0 { "user" } else { "item" });
+        let options = PutOptions::new().version(u64::from(1_000 + n).into());
+        store.put_with(key, "v".repeat(n as usize), &options).unwrap();
+    }
+    store.close().unwrap();
+    let (data, to) = (at("data"), at("to"));
+    let export = |options: &[&str]| {
+        fs::remove_dir_all(&to).ok();
+        let args = [&["export", "--json", "--to", arg(&to), arg(&data)][..], options].concat();
+        brindle(&args).with(0).json()
+    };
+    let all = exported(&data);
+    let by_records = export(&["--rotate-records", "120"]);
+    let counts: Vec<_> = by_records["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["records"].clone())
+        .collect();
+    assert_eq!(counts, [120, 120, 120, 120, 20]);
+
+    let by_bytes = export(&["--rotate-bytes", "16KiB"]);
+    let files = by_bytes["files"].as_array().unwrap();
+    assert!(files.len() > 8, "{by_bytes}");
+    let mut paths: Vec<_> = fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert_eq!(paths.len(), files.len(), "nothing unfinished is left");
+    for path in &paths {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.len() <= 16 << 10 && text.ends_with('\n'), "{}", path.display());
+    }
+    let again = brindle(&["export", "--to", arg(&to), arg(&data)]).with(2);
+    assert!(again.err.contains("is there"), "{}", again.err);
+
+    // All files at once, the last one twice and the others in any order.
+    let copy = at("copy");
+    let mut args = vec!["import", "--json", "--shadow-dir", arg(&copy)];
+    args.extend(paths.iter().rev().chain(&paths[..1]).map(|path| arg(path)));
+    assert_eq!(brindle(&args).with(0).json()["skipped"], 0);
+    assert_eq!(exported(&copy), all);
+
+    let users = export(&["--prefix", "user:"]);
+    assert_eq!(users["records"], 100);
+    assert_eq!(export(&["--since", "1300"])["records"], 200);
+    assert_eq!(export(&["--since", "2999-01-01T00:00:00Z"])["records"], 0);
+    brindle(&["export", "--since", "soon", arg(&data)]).with(2);
+    brindle(&["export", "--rotate-records", "5", arg(&data)]).with(2);
+}
+
+/// Two dumps that overlap, one of them cut off: the newest version wins, in either order.
+#[test]
+fn the_newest_version_wins_and_a_torn_line_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(
+        at("old"),
+        "{\"key\":\"a\",\"value\":1,\"version\":5}\n{\"key\":\"b\",\"value\":1}\n",
+    )
+    .unwrap();
+    let torn = "{\"key\":\"a\",\"value\":2,\"version\":6}\n{\"key\":\"c\",\"value\":\"cut o";
+    fs::write(at("new"), torn).unwrap();
+    for order in [["old", "new"], ["new", "old"]] {
+        let shadow = at(&order.concat());
+        let [first, second] = order.map(at);
+        let args = ["import", "--json", "--data-size", "64MiB", "--shadow-dir", arg(&shadow)];
+        let ran = brindle(&[&args[..], &[arg(&first), arg(&second)]].concat()).with(0);
+        let counts = ran.json();
+        assert_eq!((&counts["torn"], &counts["skipped"]), (&json!(1), &json!(0)));
+        assert!(ran.err.contains("line 2 of ") && ran.err.contains("is torn"), "{}", ran.err);
+        let lines = exported(&shadow);
+        assert_eq!((&lines["a"]["value"], lines.contains_key("c")), (&json!(2), false));
+    }
+    // From standard input, too; and a last line that is only without a line feed is none.
+    let args = ["import", "--json", "--data-size", "64MiB", "--shadow-dir", arg(&at("in")), "-"]
+        .map(str::to_owned);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let counts = brindle_with(&args, torn.as_bytes()).with(0).json();
+    assert_eq!((&counts["put"], &counts["torn"]), (&json!(1), &json!(1)));
+    let whole = b"{\"key\":\"c\",\"value\":1}";
+    assert_eq!(brindle_with(&args, whole).with(0).json()["torn"], 0);
 }

@@ -58,6 +58,6 @@ pub(crate) enum Distribution {
 }
 
 /// Takes a whole number from 1 to `most`.
-fn up_to(most: u64) -> clap::builder::RangedU64ValueParser<u64> {
+pub(super) fn up_to(most: u64) -> clap::builder::RangedU64ValueParser<u64> {
     clap::value_parser!(u64).range(1..=most)
 }
