@@ -42,9 +42,11 @@ mod list;
 mod live;
 mod map;
 mod output;
+mod page;
 mod picture;
 mod progress;
 mod repair;
+mod report;
 mod salvage;
 mod shadow;
 mod show_record;
@@ -118,6 +120,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Command::Ls(args) => list::run(args, cli.json, out),
         Command::Get(args) => get::run(args, cli.json, out),
         Command::Salvage(args) => salvage::run(args, cli.json, out),
+        Command::Report(args) => report::run(args, cli.json, out),
         Command::Export(args) => export::run(args, cli.json, out),
         Command::Import(args) => import::run(args, cli.json, out),
         Command::Bench(args) => bench::run(args, cli.json, out),

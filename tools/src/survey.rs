@@ -204,6 +204,15 @@ impl Survey {
 
     /// From all that there is. The members are of one store.
     pub(crate) fn deep(shadow: &Shadow, progress: &Progress) -> Result<Self, Failure> {
+        Self::deep_with(shadow, progress, |_, _, _| Ok(()))
+    }
+
+    /// The same, and lends each wblock to `look`.
+    pub(crate) fn deep_with(
+        shadow: &Shadow,
+        progress: &Progress,
+        mut look: impl FnMut(&Member, u32, &Wblock<'_>) -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
         let mut survey = Self::empty(shadow)?;
         let mut winners = Winners::new(shadow, Note::Rblocks);
         let mut reader = Reader::default();
@@ -211,6 +220,7 @@ impl Survey {
             for (place, fact) in (0..).zip(facts) {
                 let wblock = reader.load(member, place);
                 *fact = Fact::of(&wblock);
+                look(member, place, &wblock)?;
                 if let Wblock::Read(walked) = &wblock {
                     survey.records_read += u64::from(walked.scan.records);
                     winners.take(walked)?;

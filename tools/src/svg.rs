@@ -3,7 +3,7 @@
 //!
 //! The ramp is a part of viridis, which those who do not tell red from green can read, too.
 
-use crate::picture::{LEVELS, Mark, Picture};
+use crate::picture::{LEVELS, Mark, Panel, Picture};
 use crate::text::shown;
 use std::fmt::{self, Write};
 
@@ -22,13 +22,15 @@ pub(crate) const STYLE: &str = "\
 .bar{fill:#31688e}.c0{stroke:#31688e}.c1{stroke:#c2410c}.c2{stroke:#1f7a4d}.c3{stroke:#7c3aed}\
 .c0,.c1,.c2,.c3{fill:none;stroke-width:2}\
 .k0{fill:#31688e}.k1{fill:#c2410c}.k2{fill:#1f7a4d}.k3{fill:#7c3aed}\
-@media(prefers-color-scheme:dark){.t{fill:#e6e7ea}.s{fill:#a0a4ad}.free{fill:#26292f}\
+@media(prefers-color-scheme:dark){.l0{fill:#6b2a86}.l1{fill:#62499f}.l2{fill:#5566ad}\
+.t{fill:#e6e7ea}.s{fill:#a0a4ad}.free{fill:#26292f}\
 .struck{fill:#3a3f47}.grid{stroke:#343840}.bar,.used{fill:#4f9bd0}.bad{fill:#ff4d4d}\
 .c0{stroke:#6cb6e8}.c1{stroke:#f59155}.c2{stroke:#57c08c}.c3{stroke:#b195f5}\
 .k0{fill:#6cb6e8}.k1{fill:#f59155}.k2{fill:#57c08c}.k3{fill:#b195f5}}";
 
 impl Mark {
-    fn class(self) -> String {
+    /// Its class in a picture.
+    pub(crate) fn class(self) -> String {
         match self {
             Self::Level(level) => format!("l{}", level.min(LEVELS - 1)),
             Self::Free => "free".to_owned(),
@@ -83,7 +85,6 @@ pub(crate) fn map(picture: &Picture, is_file: bool) -> String {
 fn write_map(body: &mut String, picture: &Picture) -> Result<u32, fmt::Error> {
     let cells: usize = picture.panels.iter().map(|panel| panel.cells.len()).sum();
     let size = cell_size(cells);
-    let columns = (WIDTH / size).max(1);
     write!(body, "<text class=\"t\" x=\"0\" y=\"18\">{}</text>", escaped(picture.title()))?;
     let mut top = write_legend(body, picture)?;
     for panel in &picture.panels {
@@ -94,30 +95,49 @@ fn write_map(body: &mut String, picture: &Picture) -> Result<u32, fmt::Error> {
             top + 16
         )?;
         top += 24;
-        for (at, cell) in (0..).zip(&panel.cells) {
-            let (x, y) = (at % columns * size, top + at / columns * size);
-            let (class, side) = (cell.mark.class(), size - u32::from(size > 3));
-            write!(
-                body,
-                "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{side}\" height=\"{side}\""
-            )?;
-            if cells <= TITLES_MAX {
-                write!(body, "><title>{}</title></rect>", escaped(&cell.title))?;
-            } else {
-                body.push_str("/>");
-            }
-            if cell.mark == Mark::Bad && size > 5 {
-                let (left, right, low, high) = (x + 2, x + side - 2, y + 2, y + side - 2);
-                write!(
-                    body,
-                    "<path class=\"x\" d=\"M{left} {low}L{right} {high}M{right} {low}L{left} {high}\"/>"
-                )?;
-            }
-        }
-        let rows = u32::try_from(panel.cells.len()).unwrap_or(u32::MAX).div_ceil(columns);
-        top += rows * size + 8;
+        top += write_cells(body, panel, top, (size, cells <= TITLES_MAX))? + 8;
     }
     Ok(top)
+}
+
+/// The cells of one panel alone, without words around them.
+pub(crate) fn panel(panel: &Panel, cells: usize) -> String {
+    let mut body = String::new();
+    let style = (cell_size(cells), cells <= TITLES_MAX);
+    let height = write_cells(&mut body, panel, 0, style).unwrap_or_default();
+    document(height, "map of wblocks", &body, false)
+}
+
+/// The height that the cells take.
+fn write_cells(
+    body: &mut String,
+    panel: &Panel,
+    top: u32,
+    (size, has_titles): (u32, bool),
+) -> Result<u32, fmt::Error> {
+    let columns = (WIDTH / size).max(1);
+    for (at, cell) in (0..).zip(&panel.cells) {
+        let (x, y) = (at % columns * size, top + at / columns * size);
+        let (class, side) = (cell.mark.class(), size - u32::from(size > 3));
+        write!(
+            body,
+            "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{side}\" height=\"{side}\""
+        )?;
+        if has_titles {
+            write!(body, "><title>{}</title></rect>", escaped(&cell.title))?;
+        } else {
+            body.push_str("/>");
+        }
+        if cell.mark == Mark::Bad && size > 5 {
+            let (left, right, low, high) = (x + 2, x + side - 2, y + 2, y + side - 2);
+            write!(
+                body,
+                "<path class=\"x\" d=\"M{left} {low}L{right} {high}M{right} {low}L{left} {high}\"/>"
+            )?;
+        }
+    }
+    let rows = u32::try_from(panel.cells.len()).unwrap_or(u32::MAX).div_ceil(columns);
+    Ok(rows * size)
 }
 
 /// Where the panels begin.

@@ -5,7 +5,7 @@ mod lines;
 mod look;
 mod measure;
 
-pub(crate) use check::{SalvageArgs, VerifyArgs};
+pub(crate) use check::{ReportArgs, SalvageArgs, VerifyArgs};
 pub(crate) use lines::{ExportArgs, ImportArgs};
 pub(crate) use look::{
     ColorChoice, DiffArgs, GetArgs, HistoryArgs, InfoArgs, ListArgs, MapArgs, Paint, RecordArgs,
@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Save what can be read of a damaged shadow into a new store
     Salvage(SalvageArgs),
+    /// Write all there is to see into one page for a browser
+    Report(ReportArgs),
     /// Write all live records as lines of JSON
     Export(ExportArgs),
     /// Put lines of JSON into a store
