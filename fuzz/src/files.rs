@@ -97,12 +97,27 @@ pub fn inspector(bytes: &[u8]) {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("stripe-000.shadow");
     fs::write(&path, &image).expect("room");
-    for arguments in
-        [&["verify"][..], &["verify", "--json"], &["info", "--deep"], &["ls"], &["export"]]
-    {
-        let arguments = ["brindle"].iter().chain(arguments).map(OsString::from);
+    for arguments in [
+        &["verify", "@"][..],
+        &["verify", "--json", "@"],
+        &["info", "--deep", "@"],
+        &["map", "@"],
+        &["wblock", "--hex", "@", "0"],
+        &["record", "@", "8"],
+        &["history", "@", "key"],
+        &["stats", "@"],
+        &["ls", "@"],
+        &["export", "@"],
+        &["report", "--html", "-", "@"],
+    ] {
+        // `@` stands for the file.
+        let argument = |text: &&str| match *text {
+            "@" => path.clone().into(),
+            text => OsString::from(text),
+        };
+        let arguments = ["brindle"].iter().chain(arguments).map(argument);
         let mut out = Vec::new();
-        let status = brindle_tools::run_silently(arguments.chain([path.clone().into()]), &mut out);
+        let status = brindle_tools::run_silently(arguments, &mut out);
         assert!(status <= 2);
         let text = std::str::from_utf8(&out).expect("output is text");
         let raw = text.chars().find(|c| is_unprintable(*c) && *c != '\n');

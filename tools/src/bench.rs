@@ -7,9 +7,12 @@
 use crate::args::{BenchArgs, WorkloadName};
 use crate::error::{Failure, Outcome};
 use crate::output::write_document;
+use crate::plot::{Curve, Panel, latencies};
+use crate::progress::Progress;
 use crate::text::Size;
 use crate::workload::{Draw, KINDS, Latency, Op, Tally, key_of, record_bytes};
 use brindle::{Config, Error, Store};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::fs;
 use std::io::Write;
@@ -28,7 +31,7 @@ const UPDATE: usize = 3;
 const _: () = assert!(KINDS.len() == UPDATE + 1);
 
 /// What one workload measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Measured {
     workload: String,
     operations: u64,
@@ -41,14 +44,19 @@ struct Measured {
     latency: Vec<Latency>,
 }
 
-#[derive(Debug, Serialize)]
-struct Report {
+/// `brindle-bench/1`: throughput and latencies.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Report {
+    /// Records that are loaded.
     records: u64,
     value_bytes: u64,
     threads: u16,
+    /// `uniform` or `zipf`.
     distribution: String,
     data_size_bytes: u64,
+    /// Else the store is in memory alone.
     has_shadow: bool,
+    /// In the order that they ran; each loads its records first.
     workloads: Vec<Measured>,
 }
 
@@ -84,10 +92,41 @@ pub(crate) fn run(
             report.workloads.push(measured);
         }
     }
+    if let Some(path) = &args.svg {
+        let failed = |source| Failure::File { op: "write", path: path.clone(), source };
+        fs::write(path, plot(&report)).map_err(failed)?;
+    }
     if is_json {
         write_document(out, "brindle-bench/1", &report)?;
     }
     Ok(Outcome::Good)
+}
+
+/// The latencies of the workloads, without those of loading.
+fn plot(report: &Report) -> String {
+    let is_run = |one: &&Measured| !one.workload.starts_with("load");
+    let panels = report.workloads.iter().filter(is_run).map(|one| {
+        let curves = one.latency.iter().map(|latency| Curve {
+            name: latency.operation,
+            color: KINDS.iter().position(|kind| *kind == latency.operation).unwrap_or_default(),
+            points: latency.curve.clone(),
+        });
+        let rate = one.operations_per_second;
+        let title = format!("workload {}: {rate:.0} operations a second", one.workload);
+        Panel { title, curves: curves.collect() }
+    });
+    latencies(&panels.collect::<Vec<_>>(), &conditions(report))
+}
+
+/// What was measured on, in a line.
+fn conditions(report: &Report) -> String {
+    let Report { records, threads, distribution, .. } = report;
+    let (value, data) = (Size(report.value_bytes), Size(report.data_size_bytes));
+    let shadow = if report.has_shadow { "with a shadow" } else { "memory only" };
+    format!(
+        "{records} records of {value}, {threads} threads, {distribution}, data size {data}, \
+         {shadow}"
+    )
 }
 
 /// One workload.
@@ -152,6 +191,7 @@ impl Bench<'_> {
     ) -> Result<Measured, Failure> {
         let no_memory = || Failure::Usage("there is no memory for histograms".to_owned());
         let mut sum = Tally::new().ok_or_else(no_memory)?;
+        let progress = Progress::ticking(workload);
         let started = Instant::now();
         let noted: Vec<_> = thread::scope(|scope| {
             let spawn = |thread| {
@@ -162,6 +202,7 @@ impl Bench<'_> {
             threads.into_iter().map(thread::ScopedJoinHandle::join).collect()
         });
         let seconds = started.elapsed().as_secs_f64();
+        drop(progress);
         let mut ended_early = None;
         for one in noted {
             let Ok((done, tally)) = one else {
@@ -281,14 +322,7 @@ impl Drop for Scratch {
 }
 
 fn write_head(out: &mut dyn Write, report: &Report) -> std::io::Result<()> {
-    let Report { records, threads, distribution, .. } = report;
-    let (value, data) = (Size(report.value_bytes), Size(report.data_size_bytes));
-    let shadow = if report.has_shadow { "with a shadow" } else { "memory only" };
-    writeln!(
-        out,
-        "{records} records of {value}, {threads} threads, {distribution}, data size {data}, \
-         {shadow}"
-    )?;
+    writeln!(out, "{}", conditions(report))?;
     writeln!(
         out,
         "{:<8} {:<7} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9}  (us)",

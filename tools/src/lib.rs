@@ -44,11 +44,14 @@ mod map;
 mod output;
 mod page;
 mod picture;
+mod plot;
 mod progress;
 mod repair;
 mod report;
 mod salvage;
+mod schema;
 mod shadow;
+mod shell;
 mod show_record;
 mod show_wblock;
 mod spread;
@@ -124,5 +127,8 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Command::Export(args) => export::run(args, cli.json, out),
         Command::Import(args) => import::run(args, cli.json, out),
         Command::Bench(args) => bench::run(args, cli.json, out),
+        Command::Schema(args) => schema::run(args, cli.json, out),
+        Command::Completions(args) => shell::completions(args, out),
+        Command::Man(args) => shell::man(args, cli.json, out),
     }
 }

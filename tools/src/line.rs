@@ -47,12 +47,15 @@ impl KeyText<'_> {
 }
 
 /// A value in JSON: the first form that gives its bytes back.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 enum ValueText<'a> {
+    /// A value that is compact JSON, as it is.
     #[serde(rename = "value")]
-    Json(&'a RawValue),
+    Json(#[schemars(with = "serde_json::Value")] &'a RawValue),
+    /// A value that is other text.
     #[serde(rename = "value_text")]
     Text(&'a str),
+    /// The bytes of any other value in hex digits.
     #[serde(rename = "value_hex")]
     Hex(String),
 }
@@ -68,13 +71,15 @@ impl<'a> From<&'a [u8]> for ValueText<'a> {
 }
 
 /// A line that is written.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RecordLine<'a> {
     #[serde(flatten)]
     key: KeyText<'a>,
     #[serde(flatten)]
     value: ValueText<'a>,
+    /// The higher one wins; the time of the write, unless its caller chose it.
     version: u64,
+    /// Microseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at_us: Option<u64>,
 }

@@ -21,6 +21,7 @@ pub(crate) struct KeyLine<'a> {
     key: KeyText<'a>,
     version: u64,
     value_bytes: usize,
+    /// Microseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at_us: Option<u64>,
 }

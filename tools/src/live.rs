@@ -151,7 +151,7 @@ pub(crate) fn lend_winners(
     let progress = if shows_data {
         Progress::none()
     } else {
-        Progress::new("writing", Some(total * u64::from(wblock_bytes)))
+        Progress::new("reading again", Some(total * u64::from(wblock_bytes)))
     };
     walk_all(shadow, &progress, wants, |walked| {
         for (location, view) in walked.records() {

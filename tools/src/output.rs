@@ -6,6 +6,7 @@
 use crate::error::Failure;
 use crate::shadow::Shadow;
 use crate::text::{is_unprintable, shown};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
@@ -15,9 +16,11 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 /// What every JSON document of this tool starts with.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Document<T> {
+    /// The name of what this is: see `brindle schema`.
     schema: &'static str,
+    /// The version of the command that wrote it.
     tool_version: &'static str,
     #[serde(flatten)]
     body: T,

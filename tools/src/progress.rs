@@ -1,6 +1,7 @@
 //! Progress on standard error, if that is a terminal; nothing at all if not.
 
 use indicatif::{ProgressBar, ProgressStyle};
+use std::time::Duration;
 
 /// How far some long work is, in bytes. Gone from the screen when it is dropped.
 #[derive(Debug)]
@@ -19,6 +20,17 @@ impl Progress {
             bar.set_style(style);
         }
         bar.set_message(what);
+        Self(bar)
+    }
+
+    /// Work of which only the time is told.
+    pub(crate) fn ticking(what: &str) -> Self {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{msg} {spinner} {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
         Self(bar)
     }
 

@@ -9,6 +9,7 @@
 
 use crate::args::{Distribution, WorkloadName};
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -220,14 +221,39 @@ impl Tally {
             p99_ns: times.value_at_quantile(0.99),
             p99_9_ns: times.value_at_quantile(0.999),
             max_ns: times.max(),
+            curve: curve(times),
         })
         .collect()
     }
 }
 
+/// Shares at which a curve has a point: each nine has four.
+const SHARES: [f64; 4] = [0.0, 0.437_658_674_809, 0.683_772_233_983, 0.822_172_058_997];
+
+/// Points from 0 up to 99.999%, as far as there are operations to tell them apart.
+fn curve(times: &Histogram<u64>) -> Vec<(f64, u64)> {
+    let mut points = Vec::new();
+    let mut rest = 1.0_f64;
+    for _ in 0..5 {
+        for share in SHARES {
+            let quantile = 1.0 - rest * (1.0 - share);
+            #[expect(clippy::cast_precision_loss, reason = "whether it is below one")]
+            let beyond = times.len() as f64 * (1.0 - quantile);
+            if beyond < 1.0 {
+                return points;
+            }
+            let rounded = (quantile * 1e8).round() / 1e8;
+            points.push((rounded, times.value_at_quantile(quantile)));
+        }
+        rest /= 10.0;
+    }
+    points
+}
+
 /// How long one kind of operation took.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Latency {
+    /// `load`, `get`, `put` or `update`.
     pub(crate) operation: &'static str,
     pub(crate) count: u64,
     pub(crate) p50_ns: u64,
@@ -235,6 +261,8 @@ pub(crate) struct Latency {
     pub(crate) p99_ns: u64,
     pub(crate) p99_9_ns: u64,
     pub(crate) max_ns: u64,
+    /// Shares of the operations, and the nanoseconds within which they were done.
+    pub(crate) curve: Vec<(f64, u64)>,
 }
 
 #[cfg(test)]

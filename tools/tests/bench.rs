@@ -8,7 +8,10 @@ use serde_json::json;
 #[test]
 fn each_workload_is_measured() {
     let common = ["--records", "2000", "--seconds", "1", "--threads", "2", "--data-size", "256MiB"];
-    let args = [&["bench", "--json", "--workloads", "a,c,d,f"][..], &common].concat();
+    let dir = tempfile::tempdir().unwrap();
+    let svg = dir.path().join("plot.svg");
+    let json = ["bench", "--json", "--workloads", "a,c,d,f", "--svg", arg(&svg)];
+    let args = [&json[..], &common].concat();
     let report = brindle(&args).with(0).json();
     let workloads = report["workloads"].as_array().unwrap();
     let names: Vec<_> = workloads.iter().map(|one| one["workload"].as_str().unwrap()).collect();
@@ -20,6 +23,9 @@ fn each_workload_is_measured() {
         assert!(one["workload"] == "D" || one["misses"] == 0, "{one}");
     }
     assert_eq!(workloads[0]["operations"], json!(2_000));
+    let plot = std::fs::read_to_string(&svg).unwrap();
+    assert_eq!(plot.matches("<g ").count(), 4, "a panel for each workload");
+    assert_eq!(plot.matches("<path class=\"c").count(), 7, "a curve for each kind");
 }
 
 #[test]

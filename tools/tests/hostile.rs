@@ -162,26 +162,47 @@ fn is_well_behaved(args: &[&str], output: &Output) {
     }
 }
 
-const COMMANDS: [&[&str]; 8] = [
-    &["info"],
-    &["info", "--deep", "--json"],
-    &["verify"],
-    &["verify", "--json"],
-    &["ls"],
-    &["ls", "--json"],
-    &["export"],
-    &["get", "--json"],
+/// `@` stands for the path.
+const COMMANDS: [&[&str]; 19] = [
+    &["info", "@"],
+    &["info", "--deep", "--json", "@"],
+    &["map", "@"],
+    &["map", "--by", "age", "--json", "@"],
+    &["wblock", "--hex", "@", "0"],
+    &["wblock", "--json", "@", "1"],
+    &["record", "@", "0:8"],
+    &["record", "--json", "@", "4105"],
+    &["verify", "@"],
+    &["verify", "--json", "@"],
+    &["ls", "@"],
+    &["ls", "--json", "@"],
+    &["export", "@"],
+    &["get", "--json", "@", "key"],
+    &["history", "@", "key"],
+    &["history", "--json", "@", "key"],
+    &["stats", "@"],
+    &["diff", "@", "@"],
+    &["report", "--html", "-", "@"],
 ];
 
 fn look_at(path: &Path) {
     for command in COMMANDS {
-        let mut args = command.to_vec();
-        args.push(arg(path));
-        if command.first() == Some(&"get") {
-            args.push("key");
-        }
+        let argument = |text: &&'static str| if *text == "@" { arg(path) } else { *text };
+        let args: Vec<&str> = command.iter().map(argument).collect();
         is_well_behaved(&args, &limited(&args));
     }
+}
+
+/// What `salvage` makes of any file is a store that opens, or a word why there is none.
+fn salvage(path: &Path, dir: &Path) {
+    let to = dir.join("saved");
+    let args = ["salvage", "--data-size", "64MiB", "--to", arg(&to), arg(path)];
+    let output = tool().args(args).stdin(Stdio::null()).output().expect("the tool runs");
+    is_well_behaved(&args, &output);
+    if output.status.code() != Some(2) {
+        drop(brindle::Store::open(Config::new().shadow_dir(&to)).expect("a store was made"));
+    }
+    let _ = fs::remove_dir_all(&to);
 }
 
 #[test]
@@ -206,6 +227,8 @@ fn the_command_survives_any_file_and_leaves_it_alone() {
         );
         let names = fs::read_dir(dir.path()).expect("a directory").count();
         assert_eq!(names, 1, "case {case}: a file was left behind");
+        let other = tempfile::tempdir().expect("a directory");
+        salvage(looked, other.path());
     }
 }
 

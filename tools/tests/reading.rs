@@ -327,6 +327,12 @@ fn a_shadow_in_use_is_read_beside_its_store() {
         for _ in 0..3 {
             brindle(&["verify", path]).with(0);
             brindle(&["info", path]).with(0);
+            brindle(&["info", "--deep", path]).with(0);
+            brindle(&["map", path]).with(0);
+            brindle(&["wblock", path, "0"]).with(0);
+            brindle(&["report", "--html", "-", path]).with(0);
+            let history = brindle(&["history", "--json", path, "key 7"]).with(0).json();
+            assert_eq!(history["versions"][0]["fate"], "alive");
             assert_eq!(brindle(&["get", path, "key 7"]).with(0).out, b"steady");
             let listed = brindle(&["ls", "--prefix", "key ", path]).with(0);
             assert_eq!(listed.text().lines().count(), 500);
@@ -351,6 +357,13 @@ fn a_reading_command_writes_nothing() {
         &["ls", path],
         &["get", path, "old"],
         &["export", path],
+        &["map", path],
+        &["wblock", path, "0"],
+        &["record", path, "0:8"],
+        &["history", path, "old"],
+        &["stats", path],
+        &["diff", path, path],
+        &["report", "--html", "-", path],
     ] {
         brindle(args).with(0);
         assert!(bytes_below(dir.path()) == before, "{args:?}");

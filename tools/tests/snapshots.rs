@@ -197,3 +197,32 @@ fn repair_and_salvage() {
     ];
     assert_snapshot("repair_and_salvage", dir.path(), &commands);
 }
+
+#[test]
+fn help() {
+    let dir = tempfile::tempdir().unwrap();
+    let commands: [&[&str]; 21] = [
+        &["--help"],
+        &["info", "--help"],
+        &["map", "--help"],
+        &["wblock", "--help"],
+        &["record", "--help"],
+        &["ls", "--help"],
+        &["get", "--help"],
+        &["history", "--help"],
+        &["stats", "--help"],
+        &["diff", "--help"],
+        &["verify", "--help"],
+        &["salvage", "--help"],
+        &["report", "--help"],
+        &["export", "--help"],
+        &["import", "--help"],
+        &["bench", "--help"],
+        &["schema", "--help"],
+        &["completions", "--help"],
+        &["man", "--help"],
+        &["schema"],
+        &["prune"],
+    ];
+    assert_snapshot("help", dir.path(), &commands);
+}

@@ -9,6 +9,7 @@ use std::path::PathBuf;
   brindle bench
   brindle bench --workloads a,c --records 1000000 --value-size 1KiB --threads 4
   brindle bench --shadow-dir scratch --seconds 30 --json
+  brindle bench --svg latencies.svg
 
 Each workload gets a new store, loads it, and runs: A half gets, half puts; B 95% gets, 5%
 puts; C gets; D 95% gets of the latest, 5% puts of new keys; F half gets, half updates. With
@@ -38,6 +39,9 @@ pub(crate) struct BenchArgs {
     /// Directory for shadows; none: memory only
     #[arg(long, value_name = "DIR")]
     pub(crate) shadow_dir: Option<PathBuf>,
+    /// Write a plot of the latencies to this file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -4,6 +4,7 @@ mod check;
 mod lines;
 mod look;
 mod measure;
+mod shell;
 
 pub(crate) use check::{ReportArgs, SalvageArgs, VerifyArgs};
 pub(crate) use lines::{ExportArgs, ImportArgs};
@@ -12,6 +13,7 @@ pub(crate) use look::{
     Spot, StatsArgs, WblockArgs,
 };
 pub(crate) use measure::{BenchArgs, Distribution, WorkloadName};
+pub(crate) use shell::{CompletionsArgs, ManArgs, SchemaArgs};
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -76,6 +78,12 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Measure a store on this machine, with workloads like those of YCSB
     Bench(BenchArgs),
+    /// Print the JSON Schema of what `--json` writes
+    Schema(SchemaArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Write manual pages, one for each command
+    Man(ManArgs),
 }
 
 /// What is read.
@@ -114,5 +122,17 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        use clap::CommandFactory;
+        let command = Cli::command();
+        for one in std::iter::once(&command).chain(command.get_subcommands()) {
+            let help = one.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let name = one.get_name();
+            assert!(help.starts_with("Examples:\n  brindle "), "{name}: {help}");
+            assert!(help.lines().all(|line| name == "brindle" || line.len() <= 96), "{name}");
+        }
     }
 }
