@@ -66,6 +66,7 @@ impl Seed {
 
     /// The seed that also depends on `word`.
     #[inline]
+    #[must_use]
     pub const fn with(self, word: u64) -> Self {
         Self(mix(self.0, word))
     }

@@ -93,16 +93,16 @@ pub(crate) fn check(
     progress: &Progress,
     on_finding: impl FnMut(Finding) -> Result<(), Failure>,
 ) -> Result<Checked, Failure> {
-    let mut checker = Checker::begin(shadow, on_finding)?;
+    let mut walk = Checker::begin(shadow, on_finding)?;
     let mut reader = Reader::default();
     for member in &shadow.members {
         for place in member.places() {
             let wblock = reader.load(member, place);
-            checker.check_wblock(member, place, &wblock)?;
+            walk.check_wblock(member, place, &wblock)?;
             progress.add(member.superblock.geometry.wblock_bytes.into());
         }
     }
-    checker.end(shadow)
+    walk.end(shadow)
 }
 
 /// What a check came to.
@@ -127,17 +127,17 @@ impl<F: FnMut(Finding) -> Result<(), Failure>> Checker<F> {
     /// Looks at `shadow` as a whole.
     pub(crate) fn begin(shadow: &Shadow, on_finding: F) -> Result<Self, Failure> {
         let (checked, lives) = (Checked::default(), HashMap::new());
-        let mut checker = Self { checked, lives, on_finding, next_sequence: 0 };
+        let mut begun = Self { checked, lives, on_finding, next_sequence: 0 };
         for oddity in &shadow.oddities {
             let path = oddity.path.display().to_string();
             let finding = Finding::new(path, &oddity.what);
-            checker.find(Finding { is_damage: oddity.is_damage, ..finding })?;
+            begun.find(Finding { is_damage: oddity.is_damage, ..finding })?;
         }
         for member in &shadow.members {
-            checker.checked.counts.shadows += 1;
-            checker.check_superblock(member)?;
+            begun.checked.counts.shadows += 1;
+            begun.check_superblock(member)?;
         }
-        Ok(checker)
+        Ok(begun)
     }
 
     /// What it came to, once every wblock was looked at.
@@ -318,15 +318,12 @@ impl Finding {
 
     /// Where it is, for people.
     pub(crate) fn place(&self) -> String {
-        let mut place = shown(&self.path).into_owned();
-        if let Some(wblock) = self.wblock {
-            place.push_str(&format!(", wblock {wblock}"));
-        }
-        if let (Some(rblock), Some(rblocks)) = (self.rblock, self.rblocks) {
-            let end = u64::from(rblock) + u64::from(rblocks);
-            place.push_str(&format!(", rblocks {rblock}..{end}"));
-        }
-        place
+        let wblock = self.wblock.map(|wblock| format!("wblock {wblock}"));
+        let rblocks = self.rblock.zip(self.rblocks).map(|(rblock, rblocks)| {
+            format!("rblocks {rblock}..{}", u64::from(rblock) + u64::from(rblocks))
+        });
+        let parts = [Some(shown(&self.path).into_owned()), wblock, rblocks];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }
 

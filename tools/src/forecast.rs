@@ -71,20 +71,18 @@ fn outcome(shadow: &Shadow, has_strangers: bool, (damaged, absent): (u64, u64)) 
         return (false, format!("refused with these alone: {here} of {stripes} stripes"));
     }
     let is_clean = shadow.members.iter().all(|member| member.superblock.clean);
-    let mut outcome = if is_clean {
-        "opens, after an orderly close".to_owned()
+    let opens = if is_clean {
+        "opens, after an orderly close"
     } else {
-        "opens, as after a crash (or it is open now): what is torn is left out".to_owned()
+        "opens, as after a crash (or it is open now): what is torn is left out"
     };
-    if damaged > 0 {
-        outcome.push_str(&format!(
-            "; {damaged} damaged places are given up, or with `on_damage = refuse` it stays shut"
-        ));
-    }
-    if absent > 0 {
-        outcome.push_str(&format!("; {absent} wblocks behind the end of a file read as free"));
-    }
-    (true, outcome)
+    let given_up = (damaged > 0).then(|| {
+        format!("{damaged} damaged places are given up, or with `on_damage = refuse` it stays shut")
+    });
+    let absent =
+        (absent > 0).then(|| format!("{absent} wblocks behind the end of a file read as free"));
+    let parts = [Some(opens.to_owned()), given_up, absent];
+    (true, parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
 }
 
 /// Bytes read and walked in a second.
@@ -106,8 +104,6 @@ fn measured(shadow: &Shadow, survey: &Survey) -> Option<u64> {
 }
 
 fn walked_bytes(reader: &mut Reader, member: &Member, place: u32) -> u64 {
-    match reader.load(member, place) {
-        Wblock::Read(_) => member.superblock.geometry.wblock_bytes.into(),
-        _ => 0,
-    }
+    let is_read = matches!(reader.load(member, place), Wblock::Read(_));
+    if is_read { member.superblock.geometry.wblock_bytes.into() } else { 0 }
 }

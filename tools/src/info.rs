@@ -108,6 +108,7 @@ pub(crate) struct WblockInfo {
 
 /// When wblocks were opened: microseconds since 1970.
 #[derive(Debug, Serialize, JsonSchema)]
+#[expect(clippy::struct_field_names, reason = "members of JSON with their unit")]
 pub(crate) struct Ages {
     pub(crate) oldest_us: u64,
     pub(crate) median_us: u64,

@@ -3,7 +3,7 @@
 use crate::args::Paint;
 use crate::shadow::Shadow;
 use crate::survey::{Fact, State, Survey};
-use crate::text::Instant;
+use crate::text::{Instant, Size};
 use brindle::format::RBLOCK_BYTES;
 
 /// Cells of a picture at most; above, one stands for several wblocks.
@@ -143,14 +143,13 @@ impl Painter {
         }
         match self.paint {
             Paint::Live => Mark::Level(tenth(sum(facts, |fact| fact.live), room(facts, rblocks))),
-            Paint::State => Mark::Used,
             Paint::Age => {
                 let opened = facts.iter().map(|fact| fact.opened_at).max().unwrap_or(self.now_us);
                 let age = self.now_us.saturating_sub(opened);
                 Mark::Level(tenth(age, self.now_us.saturating_sub(self.oldest_us)))
             }
             Paint::Damage if any(|fact| fact.torn > 0) => Mark::Torn,
-            Paint::Damage => Mark::Used,
+            Paint::State | Paint::Damage => Mark::Used,
         }
     }
 
@@ -161,19 +160,16 @@ impl Painter {
             let bad = facts.iter().filter(|fact| fact.is_bad()).count();
             return format!("wblocks {first}..={last}: {used} in use, {bad} damaged");
         };
-        let mut title = format!("wblock {first}: {}", fact.state.name());
-        if fact.state == State::InUse && self.paint == Paint::Live {
-            let live = u64::from(fact.live) * 100 / u64::from(rblocks).max(1);
-            let live_bytes = crate::text::Size(u64::from(fact.live) * u64::from(RBLOCK_BYTES));
-            title.push_str(&format!(", {live}% live ({live_bytes})"));
-        }
-        if fact.opened_at > 0 {
-            title.push_str(&format!(", opened {}", Instant(fact.opened_at)));
-        }
-        if fact.damaged > 0 {
-            title.push_str(&format!(", {} damaged places", fact.damaged));
-        }
-        title
+        let live = (fact.state == State::InUse && self.paint == Paint::Live).then(|| {
+            let percent = u64::from(fact.live) * 100 / u64::from(rblocks).max(1);
+            let bytes = Size(u64::from(fact.live) * u64::from(RBLOCK_BYTES));
+            format!("{percent}% live ({bytes})")
+        });
+        let opened = (fact.opened_at > 0).then(|| format!("opened {}", Instant(fact.opened_at)));
+        let damaged = (fact.damaged > 0).then(|| format!("{} damaged places", fact.damaged));
+        let state = format!("wblock {first}: {}", fact.state.name());
+        let parts = [Some(state), live, opened, damaged];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -15,8 +15,8 @@ use crate::progress::Progress;
 use crate::shadow::{Member, Shadow};
 use crate::text::Size;
 use crate::wblock::{Reader, Walked, Wblock};
-use crate::winners::{Note, Winners};
-use brindle::format::{RBLOCK_BYTES, RecordView};
+use crate::winners::{Note, Winner, Winners};
+use brindle::format::{RBLOCK_BYTES, RecordView, WblockHeader};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::fs;
@@ -75,7 +75,7 @@ pub(crate) fn run(
     let opened_at = salvage.search(&shadow, &mut winners)?;
     let lost_keys =
         winners.all().filter(|winner| winner.is_lost() && !winner.is_tombstone()).count() as u64;
-    let rblocks: u64 = winners.alive().map(|winner| winner.noted()).sum();
+    let rblocks: u64 = winners.alive().map(Winner::noted).sum();
     let needed = rblocks * u64::from(RBLOCK_BYTES) * 2 + SPARE_BYTES;
     let data_bytes = args.data_size.map_or(needed.next_multiple_of(SPARE_BYTES), |size| size.0);
     let mut target = Target::create(&args.to, data_bytes)?;
@@ -184,23 +184,19 @@ impl<'a> Salvage<'a> {
                 progress.add(member.superblock.geometry.wblock_bytes.into());
                 let wblock = reader.load(member, place);
                 checker.check_wblock(member, place, &wblock)?;
-                match &wblock {
-                    Wblock::Read(walked) => {
-                        opened_at = opened_at.max(walked.header.opened_at);
-                        take(winners, walked, args.older)?;
-                    }
-                    _ => {
-                        let is_uncertain = is_uncertain(&wblock);
-                        let walked = uncertain(is_uncertain, member, place, &mut reader);
-                        let Some(walked) = walked else { continue };
-                        uncertain_records += u64::from(walked.scan.records);
-                        match (args.uncertain, args.older) {
-                            (true, takes_older) => take(winners, &walked, takes_older)?,
-                            (false, true) => {}
-                            // What is older must not come back as if it were current.
-                            (false, false) => winners.take_as_lost(&walked)?,
-                        }
-                    }
+                if let Wblock::Read(walked) = &wblock {
+                    opened_at = opened_at.max(walked.header.opened_at);
+                    take(winners, walked, args.older)?;
+                    continue;
+                }
+                let doubt = Doubt::of(&wblock);
+                let Some(walked) = doubt.walk(member, place, &mut reader) else { continue };
+                uncertain_records += u64::from(walked.scan.records);
+                match (args.uncertain, args.older) {
+                    (true, takes_older) => take(winners, &walked, takes_older)?,
+                    (false, true) => {}
+                    // What is older must not come back as if it were current.
+                    (false, false) => winners.take_as_lost(&walked)?,
                 }
             }
         }
@@ -224,16 +220,11 @@ impl<'a> Salvage<'a> {
                 let wblock = reader.load(member, place);
                 if let Wblock::Read(walked) = &wblock {
                     self.put_all(walked, winners, target, now_us)?;
-                } else {
-                    let is_uncertain = is_uncertain(&wblock);
-                    match uncertain(is_uncertain, member, place, &mut reader) {
-                        Some(walked) if self.args.uncertain => {
-                            self.put_all(&walked, winners, target, now_us)?;
-                        }
-                        Some(walked) => {
-                            self.tell_lost((member, place), &walked, winners, &progress)?
-                        }
-                        None => {}
+                } else if let Some(walked) = Doubt::of(&wblock).walk(member, place, &mut reader) {
+                    if self.args.uncertain {
+                        self.put_all(&walked, winners, target, now_us)?;
+                    } else {
+                        self.tell_lost((member, place), &walked, winners, &progress)?;
                     }
                 }
                 progress.add(member.superblock.geometry.wblock_bytes.into());
@@ -315,33 +306,40 @@ fn take(winners: &mut Winners<'_>, walked: &Walked<'_>, takes_older: bool) -> Re
     if takes_older { winners.take_whole(walked) } else { winners.take(walked) }
 }
 
-/// Its records verify, and yet may not be what was there last.
-const fn is_uncertain(wblock: &Wblock<'_>) -> Option<Option<brindle::format::WblockHeader>> {
-    match wblock {
-        Wblock::Stale(header) => Some(Some(*header)),
-        Wblock::Damaged => Some(None),
-        Wblock::Free
-        | Wblock::Struck(_)
-        | Wblock::Foreign(_)
-        | Wblock::Missing
-        | Wblock::Lost
-        | Wblock::Refused(_)
-        | Wblock::Read(_) => None,
-    }
+/// Whether records of a wblock that verify may yet not be what was there last.
+#[derive(Clone, Copy)]
+enum Doubt {
+    None,
+    /// It is stale, and this is its header.
+    Stale(WblockHeader),
+    /// It has no header: its first commit word names its life.
+    Headless,
 }
 
-/// Walks a wblock with the life of its header, or the one that its first commit word names.
-fn uncertain<'r>(
-    header: Option<Option<brindle::format::WblockHeader>>,
-    member: &Member,
-    place: u32,
-    reader: &'r mut Reader,
-) -> Option<Walked<'r>> {
-    let header = match header? {
-        Some(header) => header,
-        None => reader.guess_life(member, place)?,
-    };
-    reader.load_life(member, place, header).ok()
+impl Doubt {
+    const fn of(wblock: &Wblock<'_>) -> Self {
+        match wblock {
+            Wblock::Stale(header) => Self::Stale(*header),
+            Wblock::Damaged => Self::Headless,
+            Wblock::Free
+            | Wblock::Struck(_)
+            | Wblock::Foreign(_)
+            | Wblock::Missing
+            | Wblock::Lost
+            | Wblock::Refused(_)
+            | Wblock::Read(_) => Self::None,
+        }
+    }
+
+    /// Walks a wblock that is in doubt.
+    fn walk<'r>(self, member: &Member, place: u32, reader: &'r mut Reader) -> Option<Walked<'r>> {
+        let header = match self {
+            Self::None => return None,
+            Self::Stale(header) => header,
+            Self::Headless => reader.guess_life(member, place)?,
+        };
+        reader.load_life(member, place, header).ok()
+    }
 }
 
 fn write_salvaged(out: &mut dyn Write, salvaged: &Salvaged, to: &Path) -> Result<(), Failure> {

@@ -89,6 +89,9 @@ pub(crate) fn run(
 /// A document that names its schema.
 fn document<T: JsonSchema>(name: &'static str) -> Schema {
     let mut schema = line::<Document<T>>(name);
+    if let Some(about) = line::<T>(name).get("description") {
+        schema.insert("description".to_owned(), about.clone());
+    }
     let member = schema.pointer_mut("/properties/schema").and_then(|value| value.as_object_mut());
     if let Some(member) = member {
         member.insert("const".to_owned(), name.into());

@@ -136,7 +136,7 @@ fn look_at(member: &Member, place: u32, has_hex: bool) -> Result<WblockReport, F
     let walked = reader.load_life(member, place, header).map_err(failed)?;
     let mut report = report.with(&walked, has_hex);
     let sequence = header.sequence.0;
-    report.state.push_str(&format!("; of life {sequence} there still is what follows"));
+    report.state = format!("{}; of life {sequence} there still is what follows", report.state);
     Ok(report)
 }
 

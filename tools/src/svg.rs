@@ -3,7 +3,7 @@
 //!
 //! The ramp is a part of viridis, which those who do not tell red from green can read, too.
 
-use crate::picture::{LEVELS, Mark, Panel, Picture};
+use crate::picture::{Cell, LEVELS, Mark, Panel, Picture};
 use crate::text::shown;
 use std::fmt::{self, Write};
 
@@ -95,48 +95,48 @@ fn write_map(body: &mut String, picture: &Picture) -> Result<u32, fmt::Error> {
             top + 16
         )?;
         top += 24;
-        top += write_cells(body, panel, top, (size, cells <= TITLES_MAX))? + 8;
+        top += write_cells(body, &panel.cells, top, (size, cells <= TITLES_MAX))? + 8;
     }
     Ok(top)
 }
 
 /// The cells of one panel alone, without words around them.
-pub(crate) fn panel(panel: &Panel, cells: usize) -> String {
+pub(crate) fn panel(panel: &Panel, total: usize) -> String {
     let mut body = String::new();
-    let style = (cell_size(cells), cells <= TITLES_MAX);
-    let height = write_cells(&mut body, panel, 0, style).unwrap_or_default();
+    let style = (cell_size(total), total <= TITLES_MAX);
+    let height = write_cells(&mut body, &panel.cells, 0, style).unwrap_or_default();
     document(height, "map of wblocks", &body, false)
 }
 
 /// The height that the cells take.
 fn write_cells(
     body: &mut String,
-    panel: &Panel,
+    cells: &[Cell],
     top: u32,
     (size, has_titles): (u32, bool),
 ) -> Result<u32, fmt::Error> {
     let columns = (WIDTH / size).max(1);
-    for (at, cell) in (0..).zip(&panel.cells) {
+    for (at, one) in (0..).zip(cells) {
         let (x, y) = (at % columns * size, top + at / columns * size);
-        let (class, side) = (cell.mark.class(), size - u32::from(size > 3));
+        let (class, edge) = (one.mark.class(), size - u32::from(size > 3));
         write!(
             body,
-            "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{side}\" height=\"{side}\""
+            "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{edge}\" height=\"{edge}\""
         )?;
         if has_titles {
-            write!(body, "><title>{}</title></rect>", escaped(&cell.title))?;
+            write!(body, "><title>{}</title></rect>", escaped(&one.title))?;
         } else {
             body.push_str("/>");
         }
-        if cell.mark == Mark::Bad && size > 5 {
-            let (left, right, low, high) = (x + 2, x + side - 2, y + 2, y + side - 2);
+        if one.mark == Mark::Bad && size > 5 {
+            let (left, right, low, high) = (x + 2, x + edge - 2, y + 2, y + edge - 2);
             write!(
                 body,
                 "<path class=\"x\" d=\"M{left} {low}L{right} {high}M{right} {low}L{left} {high}\"/>"
             )?;
         }
     }
-    let rows = u32::try_from(panel.cells.len()).unwrap_or(u32::MAX).div_ceil(columns);
+    let rows = u32::try_from(cells.len()).unwrap_or(u32::MAX).div_ceil(columns);
     Ok(rows * size)
 }
 

@@ -3,7 +3,7 @@
 //! Where there is no Chromium the part that needs it says so and is skipped. The pictures stay in
 //! the folder that cargo has for tests, to be looked at.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 mod common;
 

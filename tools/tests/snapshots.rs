@@ -3,7 +3,7 @@
 //! `INSTA_UPDATE=always cargo test -p brindle-tools --test snapshots` writes them anew; look at the
 //! difference before you keep it.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 mod common;
 
@@ -24,7 +24,9 @@ fn shadows() -> TempDir {
     write("reclaimed.shadow", &fs::read(golden_reclaimed()).unwrap());
     let changed = |at: &[usize]| {
         let mut bytes = whole.clone();
-        at.iter().for_each(|at| bytes[*at] ^= 0x40);
+        for at in at {
+            bytes[*at] ^= 0x40;
+        }
         bytes
     };
     // A value, a head, one copy of a header and of the superblock; then whole headers.
