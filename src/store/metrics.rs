@@ -161,7 +161,7 @@ fn describe() {
                 metrics::describe_gauge!(metric.name, metric.unit, metric.help);
             }
         }
-        let health = "0 ok, 1 data was lost, 2 the shadow takes no writes";
+        let health = "0 ok, 1 data was lost, 2 the shadow takes no writes, 3 reclaim ended";
         metrics::describe_gauge!(HEALTH, Unit::Count, health);
         for (calls, seconds) in CALLS {
             metrics::describe_counter!(calls, Unit::Count, "Calls, estimated from a sample.");
@@ -209,6 +209,7 @@ impl Store {
             Health::Ok => 0.0,
             Health::DataLoss { .. } => 1.0,
             Health::ShadowFailed { .. } => 2.0,
+            Health::ReclaimFailed { .. } => 3.0,
         };
         gauge!(HEALTH, "store" => name()).set(health);
     }
