@@ -3,6 +3,7 @@
 //! kept for deletes is theirs, also while a pin is held for ever.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     clippy::print_stdout,

@@ -414,16 +414,10 @@ fn a_full_store_that_is_ended_again_and_again_takes_deletes() {
             // The same life, elsewhere.
             let (store, mut pump, mut reclaimers) = open(&at.crash_at(at.crash_points(), 0));
             let what = format!("{what}: {:?} at first", store.stats().wblocks);
-            let number = deleted.iter().position(|is_deleted| !is_deleted).expect("one") as u64;
-            eventually_in(&what, &store, || {
-                drive_calmly(&mut pump, &mut reclaimers, 5);
-                store.delete(key(number)).is_ok()
-            });
-            for _ in 0..10 {
-                drive_calmly(&mut pump, &mut reclaimers, 5);
-                let number = random.below(keys);
+            let first = deleted.iter().position(|is_deleted| !is_deleted).expect("one") as u64;
+            for number in std::iter::once(first).chain((0..10).map(|_| random.below(keys))) {
                 eventually_in(&what, &store, || {
-                    drive_calmly(&mut pump, &mut reclaimers, 5);
+                    drive_calmly(&mut pump, &mut reclaimers, 10);
                     store.delete(key(number)).is_ok()
                 });
             }

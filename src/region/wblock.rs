@@ -22,8 +22,9 @@
 //!
 //! Invariants
 //! - W1  The fields of a wblock are set by who installs it, before the open word names it.
-//! - W2  `dead_rblocks` only grows within a life, once the store is open, and is at most the wblock's room. A record
-//!   counts as live from its reservation, because nothing is added here before it is superseded.
+//! - W2  `dead_rblocks` only grows within a life, once the store is open, and is at most the
+//!   wblock's room. A record counts as live from its reservation, because nothing is added here
+//!   before it is superseded.
 //! - W3  `live = reserved - dead`; a sealed wblock has reserved all of its room.
 //! - W4  `soonest_expiry` is at most the expiry of every live record whose put has returned: a put
 //!   lowers it, and it is raised only by who has walked the wblock to its end, which takes that
