@@ -194,7 +194,9 @@ fn spread(name: &str, spread: &Spread, unit: fn(u64) -> String) -> Markup {
                 p.soft { "none" }
             } @else {
                 p.soft { "min " (min) ", p50 " (p50) ", p90 " (p90) ", p99 " (p99) ", max " (max) }
-                (bars(spread.buckets.iter().map(|one| (format!("≤ {}", unit(one.up_to)), one.count))))
+                (bars(spread.buckets.iter().map(|one| {
+                    (format!("≤ {}", unit(one.up_to)), one.count)
+                })))
             }
         }
     }

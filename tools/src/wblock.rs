@@ -8,8 +8,8 @@
 //!
 //! The walk takes damage in the last flush of a wblock for torn, since it cannot know better. Here
 //! more is known: a store that was closed in order had made all of its last run durable. So what is
-//! damaged in a wblock of that run is rot, wherever it lies. And the census of that close says which
-//! wblocks there were, of which life, and how far they were written.
+//! damaged in a wblock of that run is rot, wherever it lies. And the census of that close says
+//! which wblocks there were, of which life, and how far they were written.
 
 use crate::error::Failure;
 use crate::files::{RETRIES, pause};

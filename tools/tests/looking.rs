@@ -4,9 +4,12 @@
 
 mod common;
 
+use brindle::format::{Geometry, Sequence, StoreId, Superblock};
 use brindle::{Config, PutOptions, Store};
 use common::{arg, brindle};
 use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -134,4 +137,41 @@ fn two_stores_differ_by_what_they_return() {
     assert!(text.text().contains("deleted in b  A 5, B deleted at"), "{}", text.text());
     assert!(brindle(&["diff", a, a]).with(0).text().starts_with("same: 6 keys alike"));
     assert_eq!(brindle(&["diff", "--count", a, b]).with(1).text().lines().count(), 1);
+}
+
+/// A cell for each of 30,000 wblocks would be more than anybody wants to look at.
+#[test]
+fn a_map_of_many_wblocks_is_aggregated() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("stripe-000.shadow");
+    let superblock = Superblock {
+        generation: 3,
+        store_id: StoreId([7; 16]),
+        stripe: 0,
+        geometry: Geometry { wblock_bytes: 64 << 10, stripes: 1, wblocks_per_stripe: 30_000 },
+        hash_seed: 1,
+        clock_floor: 1,
+        sequence_limit: Sequence(9),
+        created_at: 1,
+        whole_from: Sequence(1),
+        attached_at: 0,
+        clean: true,
+        incomplete: false,
+    };
+    let file = File::create(&path).unwrap();
+    for copy in [0, 32 << 10] {
+        file.write_all_at(&superblock.encode()[..], copy).unwrap();
+    }
+    file.write_all_at(&[7; 4096], (64 << 10) + 20_001 * (64 << 10)).unwrap();
+    file.set_len((64 << 10) + 30_000 * (64 << 10)).unwrap();
+    let svg = dir.path().join("map.svg");
+    let args = ["map", "--json", "--by", "state", "--svg", arg(&svg), arg(&path)];
+    let map = brindle(&args).with(0).json();
+    let cells = map["panels"][0]["cells"].as_str().unwrap();
+    assert_eq!((&map["wblocks_a_cell"], cells.len()), (&json!(2), 15_000));
+    assert_eq!(cells.find('!'), Some(10_000), "one damaged wblock marks its cell");
+    let svg = fs::read_to_string(svg).unwrap();
+    assert_eq!(svg.matches("<rect").count(), 15_000 + 4, "and the legend");
+    assert!(svg.len() < 2 << 20, "{}", svg.len());
+    assert!(brindle(&["map", arg(&path)]).with(0).text().contains("a cell is 2 wblocks"));
 }
