@@ -344,3 +344,8 @@ pub use upkeep::{Audit, LoadReport, ReclaimStats, Rejected, Runway};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The recipes for operators, which have to work.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/operating.md")]
+struct Operating;

@@ -1,5 +1,5 @@
 //! What an engine does alone, in a process of its own: how much memory it takes, and how long its
-//! worst insert is while it grows. In one process the next engine would find the memory of the last.
+//! worst insert is while it grows. In one process the next engine would find the last one's memory.
 
 use crate::engine::{KEY_BYTES, Setup, Target, forget, open};
 use crate::machine::{memory, pin};

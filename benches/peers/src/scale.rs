@@ -1,4 +1,4 @@
-//! The program `scale`: gets, puts, reclamation, memory and cold start of Brindle, from ten thousand
+//! The program `scale`: gets, puts, reclamation, memory, cold start of Brindle, from ten thousand
 //! records to as many as fit into memory, with one thread and with more.
 
 use crate::crew::Crew;

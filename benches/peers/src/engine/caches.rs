@@ -1,4 +1,4 @@
-//! Caches: moka, `quick_cache`, and the part of foyer that is in memory. Each has twice the room that
+//! Caches: moka, `quick_cache`, and the in-memory part of foyer. Each has twice the room that
 //! the records take, so that none evicts.
 
 use super::{Engine, Key, Setup, read};

@@ -82,7 +82,7 @@ pub fn growth(row: &GrowthRow) {
 pub fn sustained(row: &Sustained) {
     let [median, low, high] = row.seconds;
     println!(
-        "{:14}{:10.0} a second, {low:.0} to {high:.0}, median {median:.0}; us{}; background {:.0}%; \
+        "{:14}{:10.0} a second, {low:.0} to {high:.0}, median {median:.0}; us{}; CPU {:.0}%; \
          reopen {:.2} s",
         row.engine,
         row.puts,
