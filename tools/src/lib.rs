@@ -3,7 +3,8 @@
 //!
 //! Principles
 //! - A command that reads never writes: shadows are opened read-only, read with `pread`, not
-//!   locked and not mapped. So it may run beside the store that has them open.
+//!   locked and not mapped. So it may run beside the store that has them open. What writes says so:
+//!   `import` and `salvage` to another store, `verify --repair-superblock` under a store's lock.
 //! - It reads with `brindle::format` alone, so that it can look at what the engine refuses.
 //! - Damage is a finding and not an error: as much as possible of a damaged shadow is read, in
 //!   memory and time that depend on the bytes there are and not on what they claim.

@@ -70,6 +70,8 @@ fn assert_snapshot(name: &str, dir: &Path, commands: &[&[&str]]) {
         (r"at most \d+\.\d+ s at [^/]+/s", "at most [time] s at [rate]/s"),
         (r#""bytes_per_second":\d+,"seconds":[0-9.e-]+"#, r#""bytes_per_second":0,"seconds":0"#),
         (r"in \d+\.\d+ s", "in [time] s"),
+        (r"<b>\d+\.\d+ s</b>", "<b>[time] s</b>"),
+        (r#""html":"page.html","bytes":\d+"#, r#""html":"page.html","bytes":0"#),
         (r#""tool_version":"[^"]*""#, r#""tool_version":"[version]""#),
     ] {
         settings.add_filter(varies, shown);
@@ -198,6 +200,44 @@ fn repair_and_salvage() {
         &["salvage", "--to", "from damaged", "golden.shadow"],
     ];
     assert_snapshot("repair_and_salvage", dir.path(), &commands);
+}
+
+#[test]
+fn report() {
+    let dir = shadows();
+    let commands: [&[&str]; 3] = [
+        &["report", "--html", "-", "damaged.shadow"],
+        &["report", "--json", "--html", "page.html", "damaged.shadow"],
+        &["report", "--html", "page.html", "unreadable.shadow"],
+    ];
+    assert_snapshot("report", dir.path(), &commands);
+}
+
+/// Of measurements only their names and units stay the same.
+#[test]
+fn bench() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = ["bench", "--records", "100", "--seconds", "1", "--threads", "1"];
+    let options = ["--workloads", "a,f", "--data-size", "64MiB"];
+    let text = session(dir.path(), &[&command[..], &options].concat());
+    insta::with_settings!({
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+        filters => [(r" *\d+(\.\d+)?", " [n]")],
+    }, {
+        insta::assert_snapshot!("bench", text);
+    });
+}
+
+#[test]
+fn pages_and_completions() {
+    let dir = tempfile::tempdir().unwrap();
+    let commands: [&[&str]; 3] = [&["man", "pages"], &["schema", "map"], &["completions", "cobol"]];
+    assert_snapshot("pages_and_completions", dir.path(), &commands);
+    let page = fs::read_to_string(dir.path().join("pages/brindle-map.1")).unwrap();
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("man_page_of_map", page);
+    });
 }
 
 #[test]
