@@ -14,7 +14,10 @@ pub(crate) enum Failure {
     #[error("{path} is not a shadow but {found}: name a shadow directory, file or device")]
     NotAShadow { path: PathBuf, found: String },
     /// A shadow of which no superblock verifies.
-    #[error("{path} cannot be read: {found}; restore it from a copy")]
+    #[error(
+        "{path} cannot be read: {found}; restore it from a copy, or save what its wblocks hold \
+         with `brindle salvage`"
+    )]
     Unreadable { path: PathBuf, found: String },
     /// A shadow of a version of the format to come.
     #[error("{path} has format version {version}: read it with the build that wrote it")]
@@ -57,7 +60,7 @@ impl Failure {
 pub(crate) enum Outcome {
     /// Done, and nothing is wrong.
     Good,
-    /// `verify` found damage; `get` found no such key.
+    /// Something was found: damage, a difference; or nothing was, where a key was asked for.
     Bad,
 }
 
