@@ -30,7 +30,7 @@ use super::io::{FileIndex, Members, Prefer, ShadowFile, ShadowFiles};
 use super::set::{ShadowSet, Standing, mismatch, read_superblock};
 use crate::config::Shadow;
 use crate::error::{Error, Result};
-use crate::format::{CopyName, SUPERBLOCK_AREA_BYTES, StoreId, Superblock, WblockPlace, mend};
+use crate::format::{CopyName, StoreId, Superblock, WblockPlace, mend};
 use crate::region::Stripes;
 use crate::sync::Arc;
 use crate::unit::{Geometry, SECTOR_BYTES, WblockId};
@@ -169,11 +169,8 @@ impl Attach {
     /// The move has failed, and the store stays.
     pub(super) fn refuse(self, error: Error) {
         let Self { mut set, answer, .. } = self;
-        // Some member may have arrived: it must not be taken for the store's if that can be helped,
-        // whichever of its copies is read.
-        for _copy in [CopyName::A, CopyName::B] {
-            let _ = set.rewrite(|superblock| superblock.incomplete = true);
-        }
+        // Some member may have arrived: it must not be taken for the store's.
+        set.disown();
         // Unlocked before it is told.
         drop(set);
         answer.send(Err(error));
@@ -211,13 +208,7 @@ impl Attach {
         for wblock in self.left(flusher, stripes) {
             self.copy(flusher, stripes, wblock)?;
         }
-        let members = self.set.members();
-        for file in (0..members.count()).map(FileIndex) {
-            members.sync(file).map_err(|source| {
-                let path = members.path(file).to_owned();
-                Error::Io { op: "sync", path, source }
-            })?;
-        }
+        self.set.sync()?;
         self.set.arrive(from, now_us)
     }
 
@@ -246,14 +237,7 @@ impl Attach {
             mend(&mut self.image, place);
             &mut self.image
         };
-        let geometry = stripes.geometry();
-        let place = u64::from(geometry.place_on_shadow(wblock)) * u64::from(geometry.wblock_bytes);
-        let file = FileIndex(geometry.home_stripe(wblock));
-        let members = self.set.members();
-        members.write_at(file, SUPERBLOCK_AREA_BYTES + place, bytes).map_err(|source| {
-            let path = members.path(file).to_owned();
-            Error::Io { op: "write", path, source }
-        })?;
+        self.set.write_wblock(wblock, bytes)?;
         if let Some(held) = self.held.get_mut(wblock.0 as usize) {
             *held = want;
         }

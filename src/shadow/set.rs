@@ -25,7 +25,7 @@ use crate::format::{
 };
 use crate::planted::{Bug, is_planted};
 use crate::sync::Arc;
-use crate::unit::{Geometry, Sequence};
+use crate::unit::{Geometry, Sequence, WblockId};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
@@ -145,32 +145,54 @@ impl ShadowSet {
     ///
     /// The system's, as [`Error::Io`].
     pub fn found(members: Arc<dyn Members>, geometry: Geometry, now_us: u64) -> Result<Self> {
-        let (low, high) = (random(), random());
-        let store_id = StoreId((u128::from(low) | u128::from(high) << 64).to_le_bytes());
-        let first = Superblock {
-            generation: 1,
-            store_id,
-            stripe: 0,
-            geometry,
-            hash_seed: random(),
-            clock_floor: now_us,
-            sequence_limit: Sequence(1),
-            created_at: now_us,
-            whole_from: Sequence(1),
-            attached_at: 0,
-            clean: true,
-            incomplete: false,
-        };
+        let mut set = Self::unwritten(members, newborn(geometry, now_us));
+        set.rewrite(|_| {})?;
+        set.rewrite(|_| {})?;
+        Ok(set)
+    }
+
+    /// Members of which none has a superblock yet: the first rewrite writes `first`, with the next
+    /// generation, to copy A.
+    pub(super) fn unwritten(members: Arc<dyn Members>, first: Superblock) -> Self {
         let standing = |stripe| Standing {
-            superblock: Superblock { stripe, generation: 0, ..first },
+            superblock: Superblock { stripe, ..first },
             census: None,
             copy: CopyName::B,
             is_repaired: false,
         };
-        let mut set = Self { members, standings: (0..geometry.stripes).map(standing).collect() };
-        set.rewrite(|_| {})?;
-        set.rewrite(|_| {})?;
-        Ok(set)
+        let standings = (0..first.geometry.stripes).map(standing).collect();
+        Self { members, standings }
+    }
+
+    /// Writes `bytes` at the start of `wblock`, past the flusher. Not durable until
+    /// [`sync`](Self::sync).
+    pub(super) fn write_wblock(&self, wblock: WblockId, bytes: &[u8]) -> Result<()> {
+        let geometry = self.superblock().geometry;
+        let place = u64::from(geometry.place_on_shadow(wblock)) * u64::from(geometry.wblock_bytes);
+        let file = FileIndex(geometry.home_stripe(wblock));
+        self.members.write_at(file, SUPERBLOCK_AREA_BYTES + place, bytes).map_err(|source| {
+            let path = self.members.path(file).to_owned();
+            Error::Io { op: "write", path, source }
+        })
+    }
+
+    /// Makes what was written to the members durable.
+    pub(super) fn sync(&self) -> Result<()> {
+        for file in (0..self.members.count()).map(FileIndex) {
+            self.members.sync(file).map_err(|source| {
+                let path = self.members.path(file).to_owned();
+                Error::Io { op: "sync", path, source }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// These members are not to be taken for a store, if that can be helped, whichever copy is
+    /// read.
+    pub(super) fn disown(&mut self) {
+        for _copy in [CopyName::A, CopyName::B] {
+            let _ = self.rewrite(|superblock| superblock.incomplete = true);
+        }
     }
 
     /// Before the first write of a run: not clean, and sequences promised (G4). Returns the limit.
@@ -377,6 +399,25 @@ pub(super) fn read_superblock(members: &dyn Members, file: FileIndex) -> Result<
             let found = format!("a shadow with both superblock copies damaged ({a}; {b})");
             Err(Error::NotAShadow { path: path(), found })
         }
+    }
+}
+
+/// What the superblocks of a new store say before the first is written.
+pub(super) fn newborn(geometry: Geometry, now_us: u64) -> Superblock {
+    let (low, high) = (random(), random());
+    Superblock {
+        generation: 0,
+        store_id: StoreId((u128::from(low) | u128::from(high) << 64).to_le_bytes()),
+        stripe: 0,
+        geometry,
+        hash_seed: random(),
+        clock_floor: now_us,
+        sequence_limit: Sequence(1),
+        created_at: now_us,
+        whole_from: Sequence(1),
+        attached_at: 0,
+        clean: true,
+        incomplete: false,
     }
 }
 
