@@ -159,6 +159,19 @@ pub enum Error {
         found: String,
     },
 
+    /// A snapshot would have to go to where something is already. Nothing was written; final until
+    /// another place is named.
+    #[error(
+        "a snapshot goes to a directory that is new or empty, and {path} is {found}: name another \
+         one, or move away what is there"
+    )]
+    NotEmpty {
+        /// The directory that was named.
+        path: PathBuf,
+        /// What was found there.
+        found: String,
+    },
+
     /// The shadow is of a format that this build does not read. Nothing was written; final for
     /// this build.
     #[error("the shadow {path} has format version {version}: open it with the build that wrote it")]
@@ -284,6 +297,7 @@ impl Error {
             | Self::Forked
             | Self::ReclaimFailed { .. }
             | Self::NotAShadow { .. }
+            | Self::NotEmpty { .. }
             | Self::UnsupportedFormat { .. }
             | Self::ShadowMismatch { .. }
             | Self::Damaged { .. }
@@ -344,6 +358,7 @@ mod tests {
             (Error::Locked { path: path() }, &[AT]),
             (Error::Forked, &["fork"]),
             (Error::NotAShadow { path: path(), found: "a FIFO".into() }, &[AT, "a FIFO"]),
+            (Error::NotEmpty { path: path(), found: "a file".into() }, &[AT, "a file", "empty"]),
             (Error::UnsupportedFormat { path: path(), version: 9 }, &[AT, "9"]),
             (
                 Error::ShadowMismatch {

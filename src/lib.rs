@@ -181,7 +181,8 @@
 //! ```
 //!
 //! `Config::commit_to_device(true)` makes every write wait; those that wait at the same time share
-//! a sync.
+//! a sync. [`Store::snapshot`] writes a copy of the running store to another place, a store of its
+//! own.
 //!
 //! ## How it is
 //!
@@ -331,8 +332,8 @@ pub use format::RECORD_HEADER_BYTES_MAX;
 pub use shadow::io::IoCounts;
 #[cfg(not(any(loom, shuttle)))]
 pub use store::{
-    Binding, Condition, DeleteOptions, Health, OwnedRecord, Pin, PutOptions, Record, Scan, Stats,
-    Store, WblockCounts,
+    Binding, Condition, DeleteOptions, Health, OwnedRecord, Pin, PutOptions, Record, Scan,
+    SnapshotOptions, SnapshotReport, Stats, Store, WblockCounts,
 };
 #[cfg(all(feature = "metrics", not(any(loom, shuttle))))]
 pub use store::metrics::{METRICS, Metric};

@@ -1,21 +1,23 @@
-//! How far a cold start is, for whoever waits for it.
+//! How far a cold start or a snapshot is, for whoever waits for it.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How far a cold start is.
+/// How far a cold start is; or a snapshot, which reads from memory and writes what is counted here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Records that verified so far, older copies and tombstones included.
+    /// Records that verified so far, older copies and tombstones included. Of a snapshot: those
+    /// that are in it so far.
     pub records: u64,
-    /// Bytes of the shadow that were read so far.
+    /// Bytes of the shadow that were read so far. Of a snapshot: of the records in it.
     pub bytes: u64,
     /// Bytes of the shadow that there are to read. Only falls, where less turns out to be in use.
+    /// Of a snapshot: an estimate.
     pub bytes_total: u64,
-    /// Time since the cold start began.
+    /// Time since the beginning.
     pub elapsed: Duration,
     /// Time that the rest will take at the rate so far; `None` while there is no rate yet.
     pub left: Option<Duration>,

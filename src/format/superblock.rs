@@ -109,7 +109,8 @@ pub struct Superblock {
     pub attached_at: u64,
     /// The store was closed in order, and nothing was written since.
     pub clean: bool,
-    /// A store was moving here and has not arrived: the shadow holds a part of it.
+    /// A store was moving here and has not arrived, or a snapshot was written and is not whole: the
+    /// shadow holds a part of it.
     pub incomplete: bool,
 }
 

@@ -5,6 +5,7 @@ use super::io::{OpenError, ShadowFile};
 use super::set::member_bytes;
 use crate::config::Shadow;
 use crate::error::{Error, Result};
+use crate::format::{SUPERBLOCK_AREA_BYTES, Superblock};
 use crate::sync::thread;
 use crate::unit::Geometry;
 use std::fs::{self, OpenOptions};
@@ -172,14 +173,70 @@ pub fn complete(
     }
     if let Shadow::Dir(dir) = shadow {
         create_dirs(dir, &mut created)?;
-        for stripe in (0..geometry.stripes).skip(existing.len()) {
-            let path = dir.join(file_name(stripe));
-            let file = ShadowFile::create(&path, bytes, direct);
-            existing.push(file.map_err(|error| explain(error, &path))?);
-            created.files.push(path);
-        }
+        complete_dir(dir, &mut existing, (geometry, direct), &mut created)?;
     }
     Ok((existing, created))
+}
+
+/// Creates the members in `dir` that are not among `files`, the first ones.
+fn complete_dir(
+    dir: &Path,
+    files: &mut Vec<ShadowFile>,
+    (geometry, direct): (Geometry, bool),
+    created: &mut Created,
+) -> Result<()> {
+    for stripe in (0..geometry.stripes).skip(files.len()) {
+        let path = dir.join(file_name(stripe));
+        let file = ShadowFile::create(&path, member_bytes(geometry), direct);
+        files.push(file.map_err(|error| explain(error, &path))?);
+        created.files.push(path);
+    }
+    Ok(())
+}
+
+/// Creates the members of a store `geometry` large in `dir`, where nothing may be. The first one
+/// is marked with the superblock `mark` before the others are made, and before it has its size: so
+/// what a crash leaves is no new store.
+///
+/// # Errors
+///
+/// [`Error::NotEmpty`], [`Error::Io`]. What was created is gone.
+pub(super) fn create_marked(
+    dir: &Path,
+    (geometry, direct): (Geometry, bool),
+    mark: &Superblock,
+) -> Result<(Vec<ShadowFile>, Created)> {
+    check_empty(dir)?;
+    let mut created = Created::default();
+    create_dirs(dir, &mut created)?;
+    let path = dir.join(file_name(0));
+    let first = ShadowFile::create(&path, SUPERBLOCK_AREA_BYTES, direct);
+    let first = first.map_err(|error| explain(error, &path))?;
+    created.files.push(path.clone());
+    let failed = |op, source| Error::Io { op, path: path.clone(), source };
+    let marked = first.write_at(0, mark.encode().as_slice()).and_then(|()| first.sync());
+    marked.map_err(|source| failed("write the superblock of", source))?;
+    let allocated = first.allocate(member_bytes(geometry));
+    allocated.map_err(|source| failed("allocate", source))?;
+    let mut files = vec![first];
+    complete_dir(dir, &mut files, (geometry, direct), &mut created)?;
+    Ok((files, created))
+}
+
+/// Refuses a place where anything is.
+fn check_empty(dir: &Path) -> Result<()> {
+    let refused = |found| Err(Error::NotEmpty { path: dir.to_owned(), found });
+    let failed = |source| Error::Io { op: "list", path: dir.to_owned(), source };
+    let mut entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return refused("no directory".to_owned());
+        }
+        listed => listed.map_err(failed)?,
+    };
+    let Some(entry) = entries.next() else { return Ok(()) };
+    let name = entry.map_err(failed)?.file_name();
+    refused(format!("not, with `{}` in it", name.display().to_string().escape_debug()))
 }
 
 /// Gives every member of an existing store the space that it may come to use: a copy may have come

@@ -9,6 +9,7 @@
 //! | `requests` | what reclaim asks for: barriers, headers struck out, a clock floor |
 //! | `pump`    | drives it, tries again what failed, keeps the superblocks       |
 //! | `attach`  | moves a running store to another shadow                         |
+//! | `snapshot` | writes a new shadow from records                               |
 //! | `service` | the shadow side as the store sees it: waits, health, the thread |
 //! | `set`     | the members of a store, their superblocks, what belongs together |
 //! | `files`   | their names, which exist, creating them                         |
@@ -30,6 +31,8 @@ mod requests;
 mod service;
 #[cfg(not(any(loom, shuttle)))]
 mod set;
+#[cfg(not(any(loom, shuttle)))]
+mod snapshot;
 mod tickets;
 
 #[cfg(not(any(loom, shuttle)))]
@@ -49,6 +52,8 @@ pub use service::{Service, Unmet};
 pub use set::{ShadowSet, Standing, Survey, open, random};
 #[cfg(all(feature = "testing", not(any(loom, shuttle))))]
 pub use set::{member_bytes, survey};
+#[cfg(not(any(loom, shuttle)))]
+pub use snapshot::SnapshotWriter;
 pub use tickets::Tickets;
 #[cfg(any(loom, shuttle))]
 pub use tickets::Waited;

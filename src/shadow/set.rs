@@ -311,8 +311,8 @@ pub fn survey(members: &dyn Members) -> Result<Survey> {
     }
     // N1 of `attach`, whatever the others say.
     if let Some((file, _)) = standings.iter().find(|(_, standing)| standing.superblock.incomplete) {
-        let found = "the unfinished copy of one, which `Store::reattach_shadow` began to write: \
-                     the store is whole where it was before";
+        let found = "the unfinished copy of one, which `Store::reattach_shadow` or \
+                     `Store::snapshot` began to write: the store is whole where it was before";
         return Err(Error::NotAShadow {
             path: members.path(*file).to_owned(),
             found: found.to_owned(),

@@ -28,6 +28,7 @@ mod reattach;
 mod reconfigure;
 mod record;
 mod scan;
+mod snapshot;
 mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -38,6 +39,7 @@ pub use lifecycle::Binding;
 pub use options::{Condition, DeleteOptions, PutOptions};
 pub use record::{OwnedRecord, Pin, Record};
 pub use scan::Scan;
+pub use snapshot::{SnapshotOptions, SnapshotReport};
 pub use stats::{Health, Stats, WblockCounts};
 
 use crate::clock::Clock;

@@ -4,15 +4,17 @@
 use super::Store;
 use super::open::Opening;
 use super::plan::adopt;
+use super::snapshot::{SnapshotOptions, SnapshotReport};
 use crate::clock::Clock;
 use crate::config::{Config, Shadow};
 use crate::error::{Error, Result};
 use crate::shadow::io::{Members, Prefer};
-use crate::shadow::{self, Pump, ShadowSet, Survey};
+use crate::shadow::{self, Pump, ShadowSet, SnapshotWriter, Survey};
 use crate::sync::{Arc, core};
 use crate::upkeep::Reclaimer;
 use std::path::PathBuf;
 use std::sync::mpsc::TryRecvError;
+use std::time::Instant;
 
 /// A move to another shadow that a test asked for, and drives with its pump.
 #[derive(Debug)]
@@ -38,6 +40,22 @@ pub fn begin_move(store: &Store, members: Arc<dyn Members>) -> Result<Move> {
     let (request, answer) = store.inner.request(members)?;
     store.inner.moving_service()?.post(request)?;
     Ok(Move(answer))
+}
+
+/// Writes a snapshot of `store` to `members`, which are blank and of the right size.
+///
+/// # Errors
+///
+/// Those of [`Store::snapshot_with`]. The members stay as they are then: refused by an open.
+pub fn snapshot_on(
+    store: &Store,
+    members: Arc<dyn Members>,
+    options: &SnapshotOptions,
+) -> Result<SnapshotReport> {
+    let (inner, started) = (&store.inner, Instant::now());
+    let geometry = inner.snapshot_geometry(options)?;
+    let writer = SnapshotWriter::create_on(members, geometry, inner.clock.precise_us())?;
+    inner.write_snapshot(writer, options, started)
 }
 
 /// What a test brings to an open.
