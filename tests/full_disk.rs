@@ -30,6 +30,7 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 use tempfile::TempDir;
 
 const WBLOCK_BYTES: u64 = 64 << 10;
@@ -147,6 +148,44 @@ fn a_store_is_created_whole_or_not_at_all() {
     let refused = refused.into_inner().expect("no lane has failed");
     say(&format!("{refused} refused"));
     assert!(refused == 0 || refused >= 8, "{refused}");
+}
+
+#[test]
+fn a_snapshot_is_written_whole_or_not_at_all() {
+    let lefts = (0..6).map(|step| step * 448 * 1024);
+    let cases: Vec<_> = lefts.flat_map(|left| [("ext4", left), ("tmpfs", left)]).collect();
+    let source = scratch();
+    let store = Store::open(small(&source.path().join("source"))).expect("there is space");
+    for key in 0_u32..500 {
+        store.put(key.to_le_bytes(), [7; 1000]).expect("there is room");
+    }
+    let refused = Mutex::new(0);
+    on_disks(&cases, 16 * MIB, |Mount(place), left, kind| {
+        disks::fill(place, "filling", *left);
+        let copy = place.join("new").join("copy");
+        match store.snapshot(&copy) {
+            Ok(_) => {}
+            Err(Error::Io { source, .. }) => {
+                assert_eq!(source.kind(), std::io::ErrorKind::StorageFull, "{kind}, {left}");
+                assert!(!place.join("new").exists(), "{kind}, {left}: something is left behind");
+                *refused.lock().expect("no lane has failed") += 1;
+                disks::empty(place, "filling");
+                // What was freed may be given out only some moments after the journal's commit.
+                let is_there = |_| {
+                    std::thread::sleep(Duration::from_millis(10));
+                    store.snapshot(&copy).is_ok()
+                };
+                assert!((0..1_000).any(is_there), "{kind}, {left}: there is space again");
+            }
+            Err(other) => panic!("{kind}, {left}: {other}"),
+        }
+        let copy = Store::open(small(&copy)).expect("it is whole");
+        assert_eq!(copy.len(), 500, "{kind}, {left}");
+        copy.close().expect("its space is reserved");
+    });
+    let refused = refused.into_inner().expect("no lane has failed");
+    say(&format!("{refused} refused"));
+    assert!(refused == 0 || refused >= 4, "{refused}");
 }
 
 /// Replaces a file by its copy, as a backup tool makes it that keeps no zeros.
