@@ -159,7 +159,6 @@ impl SnapshotWriter {
     /// [`Error::Io`]: what is there is refused, as far as that can still be written.
     pub fn finish(mut self, floor_us: u64) -> Result<()> {
         self.write()?;
-        self.set.sync()?;
         self.arrive(floor_us).inspect_err(|_| self.set.disown())
     }
 
@@ -176,6 +175,7 @@ impl SnapshotWriter {
             Census::new(self.set.first_sequence(), tags)
         };
         let censuses = (0..geometry.stripes).map(census).collect();
+        // Syncs the wblocks along with it: until then, the superblocks say INCOMPLETE.
         self.set.mark_clean(floor_us, censuses)?;
         // Both copies, for one of them may rot.
         self.set.rewrite(|superblock| superblock.incomplete = false)?;
