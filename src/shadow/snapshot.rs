@@ -66,6 +66,7 @@ impl SnapshotWriter {
     /// # Errors
     ///
     /// [`Error::NotEmpty`]: one of them is not. [`Error::Io`].
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "for simulated disks"))]
     pub fn create_on(members: Arc<dyn Members>, geometry: Geometry, now_us: u64) -> Result<Self> {
         for file in (0..members.count()).map(FileIndex) {
             if let Some(standing) = read_superblock(&*members, file)? {
