@@ -236,9 +236,9 @@ impl Directory {
         let new = Box::new(Table::new(old.depth + 1, slots));
         // ORDERING: Relaxed. A statistic.
         self.bytes.store(8 << new.depth, Relaxed);
+        // The box's own pointer comes back: one made from `old`, which is shared, may not free it.
         // ORDERING: Release, edge E5; what the slots name, E4, came to this thread by E6.
-        self.root.store(Box::into_raw(new), Release);
-        let old = TablePointer(ptr::from_ref(old).cast_mut());
+        let old = TablePointer(self.root.swap(Box::into_raw(new), Release));
         // SAFETY: (1) The root names another by now, and nothing else names an array.
         unsafe { guard.defer_unchecked(move || old.free()) };
         Ok(())
