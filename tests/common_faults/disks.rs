@@ -141,8 +141,7 @@ pub fn free_bytes(place: &Path) -> u64 {
 /// Takes all space at `place` but about `left` bytes, with a file of that name.
 pub fn fill(place: &Path, name: &str, left: u64) {
     let file = File::create(place.join(name)).expect("a file");
-    sync(&file);
-    let bytes = free_bytes(place).saturating_sub(left);
+    let bytes = settled_free_bytes(place, &file).saturating_sub(left);
     // The filling needs some blocks for itself.
     let taken = (0..64).any(|step| {
         let bytes = bytes.saturating_sub(step << 13).max(1);
@@ -158,6 +157,20 @@ pub fn fill(place: &Path, name: &str, left: u64) {
 pub fn empty(place: &Path, name: &str) {
     fs::remove_file(place.join(name)).expect("the filling");
     sync(&File::open(place).expect("a directory"));
+}
+
+/// Free bytes, once they have not changed for a while. A removed file takes its space until the
+/// last who has it open is gone, which for a closed ring is some moments later.
+fn settled_free_bytes(place: &Path, file: &File) -> u64 {
+    let (mut free, mut looks) = (0, 0);
+    while looks < 10 {
+        sync(file);
+        let now = free_bytes(place);
+        looks = if now == free { looks + 1 } else { 0 };
+        free = now;
+        thread::sleep(Duration::from_millis(20));
+    }
+    free
 }
 
 /// What was freed is free once the file system's journal says so.
