@@ -313,13 +313,13 @@ mod clock;
 #[cfg(not(any(loom, shuttle)))]
 mod config;
 mod error;
-#[cfg(not(any(loom, shuttle)))]
-mod trace;
 pub mod format;
 #[cfg(not(any(loom, shuttle)))]
 mod store;
 #[cfg(all(feature = "testing", not(any(loom, shuttle))))]
 pub mod testing;
+#[cfg(not(any(loom, shuttle)))]
+mod trace;
 #[cfg(not(any(loom, shuttle)))]
 mod upkeep;
 rooms! { planted, sync, unit, region, index, shadow }
@@ -330,13 +330,13 @@ pub use error::{Error, Result};
 pub use format::RECORD_HEADER_BYTES_MAX;
 #[cfg(not(any(loom, shuttle)))]
 pub use shadow::io::IoCounts;
+#[cfg(all(feature = "metrics", not(any(loom, shuttle))))]
+pub use store::metrics::{METRICS, Metric};
 #[cfg(not(any(loom, shuttle)))]
 pub use store::{
     Binding, Condition, DeleteOptions, Health, OwnedRecord, Pin, PutOptions, Record, Scan,
     SnapshotOptions, SnapshotReport, Stats, Store, WblockCounts,
 };
-#[cfg(all(feature = "metrics", not(any(loom, shuttle))))]
-pub use store::metrics::{METRICS, Metric};
 pub use unit::Version;
 #[cfg(not(any(loom, shuttle)))]
 pub use upkeep::{Audit, LoadReport, ReclaimStats, Rejected, Runway};
