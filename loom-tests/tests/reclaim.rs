@@ -492,7 +492,8 @@ fn a_read_that_is_noted_undoes_neither_an_update_nor_a_move() {
             let store = Arc::clone(&store);
             thread::spawn(move || {
                 let guard = pin();
-                let at = store.index.find_noting(&guard, hash(0), store.is_key(0), true);
+                let start = store.index.start(&guard, hash(0));
+                let at = store.index.find_from(&guard, &start, store.is_key(0), true);
                 store.read(at.expect("it is there all the time")).version
             })
         };
