@@ -58,16 +58,20 @@ while IFS='|' read -r model file from to; do
     $from =~ s/\\n/\n/g; $to =~ s/\\n/\n/g; $to =~ s/\\\|/|/g;
     $n = s/\Q$from\E/$to/;
     END { exit($n ? 0 : 3) }' "$copy/$file" || { echo "MISSING  $file no longer has: $from"; failed=$((failed + 1)); continue; }
-  if (cd "$copy" && RUSTFLAGS="--cfg shuttle -A warnings" RUST_BACKTRACE=0 timeout 300 \
-        cargo test --quiet --release -p shuttle-tests --test "$model" >out.txt 2>&1); then
+  status=0
+  (cd "$copy" && RUSTFLAGS="--cfg shuttle -A warnings" RUST_BACKTRACE=0 timeout 300 \
+    cargo test --quiet --release -p shuttle-tests --test "$model" >out.txt 2>&1) || status=$?
+  if [ "$status" -eq 0 ]; then
     echo "SURVIVED $model: $file: $from -> $to"
     failed=$((failed + 1))
-  elif grep -q 'error\[' "$copy/out.txt" || grep -q '^error: could not compile' "$copy/out.txt"; then
-    echo "BROKEN   $model: $file: $from -> $to does not compile"
-    failed=$((failed + 1))
-  else
+  elif [ "$status" -eq 124 ] || grep -qE 'test result: FAILED|signal: [0-9]+' "$copy/out.txt"; then
     echo "caught   $model: $file: $from"
     passed=$((passed + 1))
+  else
+    # No test has run: that it failed says nothing.
+    echo "BROKEN   $model: $file: $from -> $to"
+    tail -5 "$copy/out.txt"
+    failed=$((failed + 1))
   fi
 done < <(table)
 echo "$passed passed, $failed failed"

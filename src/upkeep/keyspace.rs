@@ -472,4 +472,9 @@ impl Records for Hasher<'_> {
     fn hash_at(&self, location: Location) -> Hash {
         self.keyspace.hash(self.keyspace.view(self.guard, location).key())
     }
+
+    fn ask_for(&self, location: Location) {
+        prefetch(self.keyspace.stripes.region().pointer(location).as_ptr());
+        self.keyspace.prefetch_behind(location, LINE_BYTES);
+    }
 }
