@@ -3,10 +3,10 @@
 //! last written.
 //!
 //! Each round goes at full speed first, then steadily: every key is written about every other
-//! second, one of nine times to delete it. Then there is a tombstone for 3 to 4 of 100 records, in
-//! a cache for 3 to 6. There are more at full speed, 8 to 9 of 100: a tombstone is needed while an
+//! second, one of nine times to delete it. Then there is a tombstone for 2 to 5 of 100 records, in
+//! a cache for 3 to 7. There are more at full speed, 8 to 12 of 100: a tombstone is needed while an
 //! older copy is on the shadow, and most copies are younger than the 0.2 s in which the log goes
-//! round. In a cache at full speed it is 11 to 24 of 100: most of what was evicted waits, with its
+//! round. In a cache at full speed it is 9 to 24 of 100: most of what was evicted waits, with its
 //! tombstone, for its wblock to be struck out, for one flush and one sync (`reclaim::raid`).
 //!
 //! `BRINDLE_SOAK_SECONDS=1800 cargo test --release --test soak` runs half an hour; ten seconds are
