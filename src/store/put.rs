@@ -104,7 +104,7 @@ impl Store {
     /// not. With `commit_to_device` the batch waits once, for all.
     ///
     /// Pairs are taken in groups of 32, whose cache misses overlap: several times the rate of
-    /// single puts on a store larger than the cache.
+    /// single puts on a store larger than the cache. If `pairs` panics, its last group is not put.
     ///
     /// # Errors
     ///
