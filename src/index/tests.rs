@@ -40,6 +40,17 @@ impl Records for Keys {
 
 const KEYS: Keys = Keys(mix);
 
+/// Inserts `key`, which is not there, without a look at the entries that resemble it.
+fn insert_new(index: &Index, key: u64) {
+    let guard = pin();
+    let start = index.start(&guard, Hash(mix(key)));
+    let place = index.search(&guard, &KEYS, start, |_| false);
+    assert!(
+        matches!(place, Ok(Place::Vacant(place)) if place.insert(location(key, 0)).is_ok()),
+        "there is room for {key}"
+    );
+}
+
 /// Puts `key` at `version`; true if it was new.
 fn put(index: &Index, keys: &Keys, key: u64, version: u64) -> Result<bool, IndexFull> {
     let hash = Hash((keys.0)(key));
@@ -149,11 +160,7 @@ fn a_record_costs_at_most_16_bytes_from_a_million_up() {
             assert!(index.bytes() <= 16 * key, "{} bytes at {key} records", index.bytes());
             check = check * 51 / 50;
         }
-        let guard = pin();
-        match index.search(&guard, &KEYS, index.start(&guard, Hash(mix(key))), |_| false).unwrap() {
-            Place::Vacant(place) => place.insert(location(key, 0)).unwrap(),
-            Place::Occupied(_) => unreachable!("`is_key` says no"),
-        }
+        insert_new(&index, key);
     }
     assert!(check >= end);
 }
@@ -203,14 +210,7 @@ fn a_hint_holds_when_it_is_met_and_passed() {
                 let bytes = index.bytes();
                 assert!(bytes <= 16 * key, "{bytes} bytes for {key} records, {hint} expected");
             }
-            let guard = pin();
-            match index
-                .search(&guard, &KEYS, index.start(&guard, Hash(mix(key))), |_| false)
-                .unwrap()
-            {
-                Place::Vacant(place) => place.insert(location(key, 0)).unwrap(),
-                Place::Occupied(_) => unreachable!("`is_key` says no"),
-            }
+            insert_new(&index, key);
         }
     }
 }
