@@ -114,7 +114,7 @@ impl Store {
         K: AsRef<[u8]>,
         V: AsRef<[u8]>,
     {
-        let mut pairs = pairs.into_iter();
+        let mut pairs = pairs.into_iter().fuse();
         let mut versions = Vec::with_capacity(pairs.size_hint().0.min(VERSIONS_MAX));
         let batch = |done: usize, source| Error::Batch { done, source: Box::new(source) };
         loop {

@@ -5,7 +5,7 @@ use crate::text::{File, Line, Rule, after_path, is_word_character, without_visib
 pub const RULES: &[Rule] = &[layers, shortcuts, doors, tools, forbids_unsafe];
 
 /// The rooms under `src/`, the lowest first. A room uses the floors below its own, and nothing
-/// beside it. (The layer L0 is five floors, since its rooms use each other in this order.)
+/// beside it. (The layer L0 is six floors, since its rooms use each other in this order.)
 const FLOORS: &[&[&str]] = &[
     &["planted"],
     &["sync"],
