@@ -260,21 +260,37 @@ impl Index {
         start: Start<'g>,
         mut is_key: impl FnMut(Location) -> bool,
     ) -> Result<Place<'g>, IndexFull> {
+        match self.search_at(&start, &mut is_key) {
+            Some(place) => Ok(place),
+            None => self.search_growing(guard, records, start, &mut is_key),
+        }
+    }
+
+    /// The same where nothing but a look is needed, as nearly always. `None`: the index has changed
+    /// since `start`, or must change.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of `put_directly`: nothing goes by memory")]
+    #[expect(clippy::unused_self, reason = "the index that `start` is of")]
+    pub fn search_at<'g>(
+        &self,
+        start: &Start<'g>,
+        mut is_key: impl FnMut(Location) -> bool,
+    ) -> Option<Place<'g>> {
         match start.segment.search(&start.probe, &mut is_key) {
             Verdict::Found(slot, word) if !word.is_frozen() => {
-                Ok(Place::Occupied(Occupied { slot, word }))
+                Some(Place::Occupied(Occupied { slot, word }))
             }
             Verdict::Vacant(slot, word, fingerprint) if !word.is_frozen() => {
-                Ok(Place::Vacant(Vacant { slot, fingerprint }))
+                Some(Place::Vacant(Vacant { slot, fingerprint }))
             }
             Verdict::Found(..)
             | Verdict::Vacant(..)
             | Verdict::Exhausted
-            | Verdict::Replaced(_) => self.search_growing(guard, records, start, &mut is_key),
+            | Verdict::Replaced(_) => None,
         }
     }
 
-    /// The same, where the index has changed since `start`, or must change.
+    /// As [`search`](Self::search), where the index has changed since `start`, or must change.
     #[cold]
     fn search_growing<'g>(
         &'g self,

@@ -73,7 +73,11 @@ pub enum Purpose {
 }
 
 /// Why nothing could be reserved.
+///
+/// As wide as a location, whose place it takes in the result of a reservation: if it were a byte,
+/// the location would go through memory in pieces, and wait there for all stores before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
 pub enum NoRoom {
     /// No wblock is free, or what is free is kept back.
     Space,

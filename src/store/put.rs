@@ -93,11 +93,17 @@ impl Store {
         self.inner.check_durable(durable)?;
         let version = match self.inner.put_directly(intent) {
             Some(version) => version,
-            // A put always leaves a version: `Done` of a put carries one.
-            None => self.inner.write(intent)?.version.unwrap_or_default(),
+            None => self.put_by_the_loop(*intent)?,
         };
         self.inner.settle(durable)?;
         Ok(version)
+    }
+
+    /// Takes a copy, so that the intent of a put that goes the direct way need not be in memory.
+    #[cold]
+    fn put_by_the_loop(&self, intent: Intent<'_>) -> Result<Version> {
+        // A put always leaves a version: `Done` of a put carries one.
+        Ok(self.inner.write(&intent)?.version.unwrap_or_default())
     }
 
     /// Puts each pair, in order, and returns their versions. Each record is atomic, the batch is

@@ -29,6 +29,10 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Bytes of a commit word, which is only ever read as an atomic.
 const WORD_BYTES: usize = size_of::<CommitWord>();
+
+/// What every record has between its commit word and its key.
+const FIXED_BYTES: usize = RECORD_HEADER_BYTES - WORD_BYTES;
+
 /// Bytes of a cache line.
 const LINE_BYTES: usize = 64;
 /// What a reader is taken to read of a record: the first lines, for behind three the processor
@@ -213,10 +217,15 @@ impl Keyspace {
         hash: Hash,
         key: &[u8],
     ) -> Option<(Place<'g>, Option<RecordView<'g>>)> {
-        self.search_from(guard, self.index.start(guard, hash), key)
+        let place = self.search_from(guard, self.index.start(guard, hash), key)?;
+        let current = match &place {
+            Place::Occupied(occupied) => Some(self.view(guard, occupied.location())),
+            Place::Vacant(_) => None,
+        };
+        Some((place, current))
     }
 
-    /// The same, of the key whose search has the `start`.
+    /// The place alone, of the key whose search has the `start`.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a part of `put_directly`: nothing goes by memory")]
     pub fn search_from<'g>(
@@ -224,22 +233,32 @@ impl Keyspace {
         guard: &'g Guard,
         start: Start<'g>,
         key: &[u8],
-    ) -> Option<(Place<'g>, Option<RecordView<'g>>)> {
-        let mut found = None;
-        let is_key = |location| {
-            self.prefetch_behind(location, READ_BYTES.min(RECORD_HEADER_BYTES + key.len()));
-            let view = self.view(guard, location);
-            let is_key = view.key() == key;
-            if is_key {
-                found = Some(view);
-            }
-            is_key
-        };
+    ) -> Option<Place<'g>> {
+        match self.index.search_at(&start, |location| self.is_at(guard, location, key)) {
+            Some(place) => Some(place),
+            None => self.search_growing(guard, start, key),
+        }
+    }
+
+    /// Its part where the index has changed since `start`, or must change.
+    #[cold]
+    fn search_growing<'g>(
+        &'g self,
+        guard: &'g Guard,
+        start: Start<'g>,
+        key: &[u8],
+    ) -> Option<Place<'g>> {
         let hasher = Hasher { keyspace: self, guard };
-        let place = self.index.search(guard, &hasher, start, is_key).ok()?;
-        // What was found may have been replaced by a split, and then been removed.
-        let found = found.filter(|_| matches!(place, Place::Occupied(_)));
-        Some((place, found))
+        let is_key = |location| self.is_at(guard, location, key);
+        self.index.search(guard, &hasher, start, is_key).ok()
+    }
+
+    /// True if the record at `location` is that of `key`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a part of `put_directly`: nothing goes by memory")]
+    fn is_at(&self, guard: &Guard, location: Location, key: &[u8]) -> bool {
+        self.prefetch_behind(location, READ_BYTES.min(RECORD_HEADER_BYTES + key.len()));
+        self.view(guard, location).key() == key
     }
 
     /// The record that a search from `start` most likely finds, for who will read it: it is noted,
@@ -283,18 +302,13 @@ impl Keyspace {
         hash: Hash,
         key: &[u8],
     ) -> Result<Option<(Place<'g>, Option<RecordView<'g>>)>, IndexFull> {
-        let mut found = None;
-        let is_key = |location| {
-            let view = self.view(guard, location);
-            let is_key = view.key() == key;
-            if is_key {
-                found = Some(view);
-            }
-            is_key
-        };
+        let is_key = |location| self.view(guard, location).key() == key;
         let hasher = Hasher { keyspace: self, guard };
         let entry = self.index.search_occupied(guard, &hasher, hash, is_key)?;
-        Ok(entry.map(|entry| (Place::Occupied(entry), found)))
+        Ok(entry.map(|entry| {
+            let current = self.view(guard, entry.location());
+            (Place::Occupied(entry), Some(current))
+        }))
     }
 
     /// The entry of the key with `hash` if it names the record at `location`.
@@ -361,13 +375,13 @@ impl Keyspace {
             Checks::NONE
         };
         let bytes = encode_head(shape, head, checks);
-        // A copy of known length is a few stores.
-        match bytes.first_chunk::<{ RECORD_HEADER_BYTES - WORD_BYTES }>() {
-            Some(fixed) if shape.header_bytes == RECORD_HEADER_BYTES => {
-                space.fill(WORD_BYTES, fixed);
+        // A copy of known length is a few stores; what only some heads have follows it.
+        if let Some((fixed, rest)) = bytes.split_first_chunk::<FIXED_BYTES>() {
+            space.fill(WORD_BYTES, fixed);
+            if shape.header_bytes > RECORD_HEADER_BYTES {
+                let rest = rest.get(..shape.header_bytes - RECORD_HEADER_BYTES).unwrap_or(rest);
+                space.fill(RECORD_HEADER_BYTES, rest);
             }
-            _ => space
-                .fill(WORD_BYTES, bytes.get(..shape.header_bytes - WORD_BYTES).unwrap_or(&bytes)),
         }
     }
 
