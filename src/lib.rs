@@ -284,6 +284,9 @@
 //!
 //! - `serde`: `Config::from_toml`, and `Deserialize` for [`Config`], with sizes and durations as
 //!   strings (`"64MiB"`, `"1s"`).
+//! - `metrics`: `Store::publish_metrics` for the facade of that name, `Store::sample_latencies`.
+//! - `top`: `Store::publish_top`, for the command `brindle top`; `Store::sample_latencies`.
+//! - `tracing`: events of the store's life for subscribers of that crate.
 //! - `testing`: a simulated disk, a clock that tests turn, a shadow that tests pump. Not covered by
 //!   semantic versioning.
 //! - `planted-bugs`: for the tests of this crate alone: puts a known mistake back in, which
@@ -332,6 +335,8 @@ pub use format::RECORD_HEADER_BYTES_MAX;
 pub use shadow::io::IoCounts;
 #[cfg(all(feature = "metrics", not(any(loom, shuttle))))]
 pub use store::metrics::{METRICS, Metric};
+#[cfg(all(feature = "top", not(any(loom, shuttle))))]
+pub use store::top::TOP_VERSION;
 #[cfg(not(any(loom, shuttle)))]
 pub use store::{
     Binding, Condition, DeleteOptions, Health, OwnedRecord, Pin, PutOptions, Record, Scan,

@@ -35,8 +35,8 @@ impl Store {
     /// ```
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Record<'_>> {
-        #[cfg(feature = "metrics")]
-        let _sample = self.inner.sampler.measure(super::metrics::Call::Get);
+        #[cfg(any(feature = "metrics", feature = "top"))]
+        let _sample = self.inner.sampler.measure(super::sample::Call::Get);
         self.inner.hold(self.inner.keyspace.hash(key.as_ref()), key.as_ref(), true)
     }
 

@@ -200,6 +200,13 @@ impl Inner {
         if self.status.swap(status::CLOSED) == status::CLOSED {
             return Err(Error::Closed);
         }
+        let closed = self.close_parts();
+        #[cfg(feature = "top")]
+        self.publisher.end();
+        closed
+    }
+
+    fn close_parts(&self) -> Result<()> {
         // C1: writers that found the store open are done before the last flush begins.
         pins_are_gone(CLOSE_PATIENCE);
         self.reclaim.stop();

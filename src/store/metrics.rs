@@ -1,17 +1,15 @@
 //! The figures of a store for the `metrics` facade, and the latencies of some of its calls.
 //!
 //! What a store counts anyway is handed over when the host asks, at each scrape for instance: it
-//! costs the callers of the store nothing. Latencies are measured of one call in so many: that one
-//! pays for two readings of the clock and an entry in a histogram, some 150 ns, and every call for
-//! a count in its thread, below 1 ns.
+//! costs the callers of the store nothing. Latencies are measured of one call in so many: `sample`
+//! says at what price.
 #![forbid(unsafe_code)]
 
+use super::sample::{self, Call};
 use super::{Health, Stats, Store};
-use crate::sync::{AtomicU32, Relaxed};
 use metrics::{Counter, Histogram, Unit, counter, gauge, histogram};
-use std::cell::Cell;
 use std::sync::{Once, OnceLock};
-use std::time::Instant;
+use std::time::Duration;
 
 /// A figure that [`Store::publish_metrics`] hands over. Names, units and meanings are stable.
 #[derive(Clone, Copy, Debug)]
@@ -147,9 +145,12 @@ pub const METRICS: &[Metric] = table! {
 
 /// A figure of [`Health`], beside the table.
 const HEALTH: &str = "brindle_health";
-/// Sampled: calls of `get` and of `put`, and their durations.
-const CALLS: [(&str, &str); 2] =
-    [("brindle_gets_total", "brindle_get_seconds"), ("brindle_puts_total", "brindle_put_seconds")];
+/// Sampled: calls of each kind, in the order of [`Call`], and their durations.
+const CALLS: [(&str, &str); sample::CALLS] = [
+    ("brindle_gets_total", "brindle_get_seconds"),
+    ("brindle_puts_total", "brindle_put_seconds"),
+    ("brindle_deletes_total", "brindle_delete_seconds"),
+];
 
 fn describe() {
     static ONCE: Once = Once::new();
@@ -213,33 +214,11 @@ impl Store {
         };
         gauge!(HEALTH, "store" => name()).set(health);
     }
-
-    /// From now on measures one `get` and one put in `one_of` of each thread, for the histograms
-    /// `brindle_get_seconds` and `brindle_put_seconds` of the recorder installed by now, and
-    /// estimates how many there are (`brindle_gets_total`, `brindle_puts_total`). 0 ends it.
-    ///
-    /// The label `store` is that of the first call. Cost: a measured call takes some 150 ns longer,
-    /// so at 1,000 the mean one does not notice.
-    pub fn sample_latencies(&self, store: &str, one_of: u32) {
-        describe();
-        self.inner.sampler.start(store, one_of);
-    }
 }
 
-/// What is measured.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Call {
-    Get,
-    Put,
-}
-
-/// Chooses the calls to measure.
+/// Where measured calls go, once there is a recorder to go to.
 #[derive(Debug, Default)]
-pub(super) struct Sampler {
-    /// 0: none.
-    one_of: AtomicU32,
-    sinks: OnceLock<[Sink; 2]>,
-}
+pub(super) struct Sinks(OnceLock<[Sink; CALLS.len()]>);
 
 struct Sink {
     calls: Counter,
@@ -252,14 +231,10 @@ impl std::fmt::Debug for Sink {
     }
 }
 
-thread_local! {
-    /// Calls of this thread until the next one is measured.
-    static LEFT: Cell<u32> = const { Cell::new(0) };
-}
-
-impl Sampler {
-    fn start(&self, store: &str, one_of: u32) {
-        self.sinks.get_or_init(|| {
+impl Sinks {
+    pub(super) fn start(&self, store: &str) {
+        describe();
+        self.0.get_or_init(|| {
             CALLS.map(|(calls, seconds)| {
                 let name = || store.to_owned();
                 Sink {
@@ -268,46 +243,12 @@ impl Sampler {
                 }
             })
         });
-        // ORDERING: Relaxed. That it is heeded a moment later harms nobody; `sinks` has its own.
-        self.one_of.store(one_of, Relaxed);
     }
 
-    /// Measures what is done until the result drops, if it is this call's turn.
-    #[inline]
-    pub(super) fn measure(&self, call: Call) -> Option<Sample<'_>> {
-        // ORDERING: Relaxed, as in `start`.
-        let one_of = self.one_of.load(Relaxed);
-        if one_of == 0 {
-            return None;
-        }
-        LEFT.with(|left| {
-            let now = left.get();
-            left.set(if now == 0 { one_of - 1 } else { now - 1 });
-            (now == 0).then(|| self.sample(call, one_of))?
-        })
-    }
-
-    #[cold]
-    fn sample(&self, call: Call, one_of: u32) -> Option<Sample<'_>> {
-        let [get, put] = self.sinks.get()?;
-        let sink = match call {
-            Call::Get => get,
-            Call::Put => put,
-        };
-        Some(Sample { sink, one_of, start: Instant::now() })
-    }
-}
-
-/// One measured call.
-pub(super) struct Sample<'s> {
-    sink: &'s Sink,
-    one_of: u32,
-    start: Instant,
-}
-
-impl Drop for Sample<'_> {
-    fn drop(&mut self) {
-        self.sink.seconds.record(self.start.elapsed().as_secs_f64());
-        self.sink.calls.increment(u64::from(self.one_of));
+    /// One call, which stands for `one_of`.
+    pub(super) fn record(&self, call: Call, elapsed: Duration, one_of: u32) {
+        let Some(sink) = self.0.get().and_then(|sinks| sinks.get(call as usize)) else { return };
+        sink.seconds.record(elapsed.as_secs_f64());
+        sink.calls.increment(u64::from(one_of));
     }
 }

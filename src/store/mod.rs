@@ -27,11 +27,15 @@ mod put;
 mod reattach;
 mod reconfigure;
 mod record;
+#[cfg(any(feature = "metrics", feature = "top"))]
+mod sample;
 mod scan;
 mod snapshot;
 mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "top")]
+pub(crate) mod top;
 mod wait;
 mod write;
 
@@ -57,6 +61,9 @@ use std::fmt;
 /// See the [crate's documentation](crate) for a tour.
 #[derive(Clone)]
 pub struct Store {
+    /// Counts the clones: with a thread that publishes there is one who knows `inner` and is none.
+    #[cfg(feature = "top")]
+    _handles: Arc<top::Handles>,
     inner: Arc<Inner>,
 }
 
@@ -82,8 +89,21 @@ pub(crate) struct Inner {
     report: LoadReport,
     notices: Vec<String>,
     cores: Vec<usize>,
-    #[cfg(feature = "metrics")]
-    sampler: metrics::Sampler,
+    #[cfg(any(feature = "metrics", feature = "top"))]
+    sampler: sample::Sampler,
+    #[cfg(feature = "top")]
+    publisher: top::Publisher,
+}
+
+impl Store {
+    fn new(inner: Inner) -> Self {
+        let inner = Arc::new(inner);
+        Self {
+            #[cfg(feature = "top")]
+            _handles: Arc::new(top::Handles(Arc::clone(&inner))),
+            inner,
+        }
+    }
 }
 
 /// What of the configuration writers look at and is fixed at open.

@@ -424,11 +424,13 @@ impl Opening {
             report,
             notices,
             cores: self.cores,
-            #[cfg(feature = "metrics")]
-            sampler: super::metrics::Sampler::default(),
+            #[cfg(any(feature = "metrics", feature = "top"))]
+            sampler: super::sample::Sampler::default(),
+            #[cfg(feature = "top")]
+            publisher: super::top::Publisher::default(),
         };
         inner.tell_opened();
-        Ok(Store { inner: Arc::new(inner) })
+        Ok(Store::new(inner))
     }
 }
 

@@ -88,8 +88,8 @@ impl Store {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "makes a plain put of it: most of an intent is known")]
     fn put_intent(&self, intent: &Intent<'_>, durable: bool) -> Result<Version> {
-        #[cfg(feature = "metrics")]
-        let _sample = self.inner.sampler.measure(super::metrics::Call::Put);
+        #[cfg(any(feature = "metrics", feature = "top"))]
+        let _sample = self.inner.sampler.measure(super::sample::Call::Put);
         self.inner.check_durable(durable)?;
         let version = match self.inner.put_directly(intent) {
             Some(version) => version,
@@ -169,6 +169,8 @@ impl Store {
     ///
     /// Those of [`delete`](Self::delete) and of [`put_with`](Self::put_with).
     pub fn delete_with(&self, key: impl AsRef<[u8]>, options: &DeleteOptions) -> Result<bool> {
+        #[cfg(any(feature = "metrics", feature = "top"))]
+        let _sample = self.inner.sampler.measure(super::sample::Call::Delete);
         let intent = Intent {
             key: key.as_ref(),
             value: None,

@@ -131,50 +131,12 @@ pub enum Health {
 impl Store {
     /// Figures about the store. Costs a look at every wblock's state: some nanoseconds each.
     pub fn stats(&self) -> Stats {
-        let inner = &*self.inner;
-        let keyspace = &inner.keyspace;
-        let pressure = inner.upkeep.pressure();
-        let reclaim = inner.reclaim.common().counters.stats();
-        let geometry = keyspace.stripes().geometry();
-        Stats {
-            records: keyspace.records(),
-            tombstones: keyspace.tombstones(),
-            live_bytes: keyspace.live_bytes(),
-            data_size_bytes: geometry.region_bytes(),
-            index_bytes: keyspace.index().bytes(),
-            ghost_bytes: keyspace.ghost_bytes(),
-            index_segments: keyspace.index().segments(),
-            index_splits: keyspace.index().splits(),
-            index_rebuilds: keyspace.index().rebuilds(),
-            free_wblocks: keyspace.stripes().free_wblocks(),
-            wblocks: self.wblock_counts(),
-            stripes: geometry.stripes,
-            wblock_bytes: geometry.wblock_bytes,
-            oldest_pin_ms: inner.upkeep.oldest_pin_ms(),
-            unflushed_bytes: inner.unflushed_bytes(),
-            reclaim,
-            stop_writes: pressure.check_room().is_err() || keyspace.stripes().is_kept_by_policy(),
-            runway: pressure.runway(keyspace.tombstones(), &reclaim),
-            io: inner.io.as_ref().map(|io| io.counters.counts()),
-            ring_refused: inner.io.as_ref().and_then(|io| lock(&io.ring_refused).clone()),
-            notices: inner.notices.clone(),
-            huge_pages: keyspace.stripes().region().huge_pages(),
-            load: inner.report.clone(),
-        }
+        self.inner.stats()
     }
 
     /// Whether anything is wrong with the store.
     pub fn health(&self) -> Health {
-        if let Some(failure) = self.inner.shadow.as_ref().and_then(Service::failure) {
-            return Health::ShadowFailed { path: failure.path, reason: failure.source.to_string() };
-        }
-        if let Some(reason) = self.inner.reclaim.common().room.failure() {
-            return Health::ReclaimFailed { reason };
-        }
-        match self.inner.report.damaged() {
-            0 => Health::Ok,
-            damaged => Health::DataLoss { damaged, rejected: self.inner.report.rejected },
-        }
+        self.inner.health()
     }
 
     /// Counts everything anew from the index and compares it with what is kept: live bytes of each
@@ -193,26 +155,79 @@ impl Store {
             std::thread::sleep(AUDIT_PAUSE);
         }
     }
+}
 
-    fn wblock_counts(&self) -> WblockCounts {
-        let mut counts = WblockCounts::default();
-        for (_, wblock) in self.inner.keyspace.stripes().wblocks() {
-            match wblock.state() {
-                State::Free => counts.free += 1,
-                State::Open => counts.open += 1,
-                State::Sealed => counts.sealed += 1,
-                State::Used => counts.used += 1,
-                State::Defrag => counts.defrag += 1,
-                State::Emptying => counts.emptying += 1,
-                State::Quarantined | State::Struck => counts.quarantined += 1,
-                State::Damaged => counts.damaged += 1,
-            }
-        }
-        counts
+impl WblockCounts {
+    /// Counts one in `state`.
+    pub(super) fn count(&mut self, state: State) {
+        let count = match state {
+            State::Free => &mut self.free,
+            State::Open => &mut self.open,
+            State::Sealed => &mut self.sealed,
+            State::Used => &mut self.used,
+            State::Defrag => &mut self.defrag,
+            State::Emptying => &mut self.emptying,
+            State::Quarantined | State::Struck => &mut self.quarantined,
+            State::Damaged => &mut self.damaged,
+        };
+        *count += 1;
     }
 }
 
 impl Inner {
+    pub(super) fn stats(&self) -> Stats {
+        let keyspace = &self.keyspace;
+        let pressure = self.upkeep.pressure();
+        let reclaim = self.reclaim.common().counters.stats();
+        let geometry = keyspace.stripes().geometry();
+        Stats {
+            records: keyspace.records(),
+            tombstones: keyspace.tombstones(),
+            live_bytes: keyspace.live_bytes(),
+            data_size_bytes: geometry.region_bytes(),
+            index_bytes: keyspace.index().bytes(),
+            ghost_bytes: keyspace.ghost_bytes(),
+            index_segments: keyspace.index().segments(),
+            index_splits: keyspace.index().splits(),
+            index_rebuilds: keyspace.index().rebuilds(),
+            free_wblocks: keyspace.stripes().free_wblocks(),
+            wblocks: self.wblock_counts(),
+            stripes: geometry.stripes,
+            wblock_bytes: geometry.wblock_bytes,
+            oldest_pin_ms: self.upkeep.oldest_pin_ms(),
+            unflushed_bytes: self.unflushed_bytes(),
+            reclaim,
+            stop_writes: pressure.check_room().is_err() || keyspace.stripes().is_kept_by_policy(),
+            runway: pressure.runway(keyspace.tombstones(), &reclaim),
+            io: self.io.as_ref().map(|io| io.counters.counts()),
+            ring_refused: self.io.as_ref().and_then(|io| lock(&io.ring_refused).clone()),
+            notices: self.notices.clone(),
+            huge_pages: keyspace.stripes().region().huge_pages(),
+            load: self.report.clone(),
+        }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        if let Some(failure) = self.shadow.as_ref().and_then(Service::failure) {
+            return Health::ShadowFailed { path: failure.path, reason: failure.source.to_string() };
+        }
+        if let Some(reason) = self.reclaim.common().room.failure() {
+            return Health::ReclaimFailed { reason };
+        }
+        match self.report.damaged() {
+            0 => Health::Ok,
+            damaged => Health::DataLoss { damaged, rejected: self.report.rejected },
+        }
+    }
+
+    fn wblock_counts(&self) -> WblockCounts {
+        let mut counts = WblockCounts::default();
+        for (_, wblock) in self.keyspace.stripes().wblocks() {
+            counts.count(wblock.state());
+        }
+        counts
+    }
+
     /// Bytes that were reserved and are not known to be durable.
     pub(super) fn unflushed_bytes(&self) -> u64 {
         let Some(io) = &self.io else { return 0 };
