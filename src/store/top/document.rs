@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::publisher::wall_us;
+use crate::config::Config;
 use crate::region::{State, Wblock};
 use crate::store::sample::CALLS;
 use crate::store::{Health, Inner, Stats, WblockCounts};
@@ -34,12 +35,12 @@ pub(super) struct Host {
     pid_started: Option<u64>,
 }
 
+/// All of it.
 #[derive(Debug, Serialize)]
-struct Document<'a> {
+pub(super) struct Document<'a> {
     brindle_top: u32,
     #[serde(flatten)]
     host: &'a Host,
-    /// What only the thread knows.
     #[serde(flatten)]
     turn: Turn,
     written_at_us: u64,
@@ -53,8 +54,8 @@ struct Document<'a> {
     map: Map,
 }
 
-/// Which snapshot it is.
-#[derive(Clone, Copy, Debug, Serialize)]
+/// Which snapshot it is: only the thread knows.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Turn {
     /// The first is 1.
     pub(super) number: u64,
@@ -130,21 +131,42 @@ pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The document of this moment.
-pub(super) fn write_document(inner: &Inner, host: &Host, turn: Turn) -> io::Result<Vec<u8>> {
-    let config = lock(&inner.config).clone();
-    let document = Document {
-        brindle_top: TOP_VERSION,
-        host,
-        turn,
-        written_at_us: wall_us(),
-        is_closing: inner.check_open().is_err(),
-        shadow: config
-            .shadow_dir
-            .as_ref()
-            .or_else(|| config.shadow_devices.as_ref()?.first())
-            .map(|path| path.to_string_lossy().into_owned()),
-        limits: Limits {
+impl<'a> Document<'a> {
+    /// That of this moment.
+    pub(super) fn of(inner: &Inner, host: &'a Host) -> Self {
+        let config = lock(&inner.config).clone();
+        Self {
+            brindle_top: TOP_VERSION,
+            host,
+            turn: Turn::default(),
+            written_at_us: wall_us(),
+            is_closing: inner.check_open().is_err(),
+            shadow: config
+                .shadow_dir
+                .as_ref()
+                .or_else(|| config.shadow_devices.as_ref()?.first())
+                .map(|path| path.to_string_lossy().into_owned()),
+            limits: Limits::of(&config),
+            health: printable(inner.health()),
+            stats: inner.stats(),
+            appended_bytes: inner.appended_bytes(),
+            calls: sampled(inner),
+            map: Map::of(inner),
+        }
+    }
+
+    /// Its text, as the snapshot of that turn.
+    pub(super) fn write(mut self, turn: Turn) -> io::Result<Vec<u8>> {
+        self.turn = turn;
+        let mut text = serde_json::to_vec(&self)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+}
+
+impl Limits {
+    fn of(config: &Config) -> Self {
+        Self {
             flush_max_ms: config.flush_max_ms,
             max_write_cache_bytes: config.max_write_cache,
             commit_to_device: config.commit_to_device,
@@ -152,16 +174,8 @@ pub(super) fn write_document(inner: &Inner, host: &Host, turn: Turn) -> io::Resu
             evict_used_pct: config.evict_used_pct,
             stop_writes_used_pct: config.stop_writes_used_pct,
             stop_writes_avail_pct: config.stop_writes_avail_pct,
-        },
-        health: printable(inner.health()),
-        stats: inner.stats(),
-        appended_bytes: inner.appended_bytes(),
-        calls: sampled(inner),
-        map: Map::of(inner),
-    };
-    let mut text = serde_json::to_vec(&document)?;
-    text.push(b'\n');
-    Ok(text)
+        }
+    }
 }
 
 /// A path of any bytes must not be why the failure that it is part of is not told.

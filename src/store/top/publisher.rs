@@ -11,7 +11,7 @@
 //! Checked by: `tests/top.rs`.
 #![forbid(unsafe_code)]
 
-use super::document::{Host, Turn, millis, write_document};
+use super::document::{Document, Host, Turn, millis};
 use super::file::TopFile;
 use crate::error::{Error, Result};
 use crate::store::{Inner, Store};
@@ -122,8 +122,15 @@ impl Running {
     fn start(inner: Arc<Inner>, path: &Path) -> Result<Self> {
         let file = TopFile::at(path)?;
         let failed = |op| move |source| Error::Io { op, path: path.to_owned(), source };
-        let (began, pause) = (Instant::now(), CADENCE);
-        let mut task = Task { inner, file, host: Host::new(), began, number: 0, pause };
+        let mut task = Task {
+            inner,
+            file,
+            host: Host::new(),
+            began: Instant::now(),
+            number: 0,
+            looked: Duration::ZERO,
+            pause: CADENCE,
+        };
         task.publish().map_err(failed("publish at"))?;
         let wish = Arc::new(Wish::default());
         let theirs = Arc::clone(&wish);
@@ -155,6 +162,8 @@ struct Task {
     began: Instant,
     /// Snapshots so far.
     number: u64,
+    /// What it took to look at the store the last time.
+    looked: Duration,
     /// Until the next one.
     pause: Duration,
 }
@@ -168,7 +177,6 @@ impl Task {
             if wish.stop.load(Relaxed) {
                 break;
             }
-            let before = Instant::now();
             if let Err(error) = self.publish()
                 && !was_told
             {
@@ -176,19 +184,22 @@ impl Task {
                 notice(&format!("{path} cannot be written ({error}): `brindle top` sees the past"));
                 was_told = true;
             }
-            self.pause = CADENCE.max(before.elapsed() * SHARE);
         }
         self.file.remove();
     }
 
     fn publish(&mut self) -> io::Result<()> {
         self.number += 1;
-        let turn = Turn {
+        let before = Instant::now();
+        let document = Document::of(&self.inner, &self.host);
+        // The shorter of two: one may have been interrupted.
+        let last = std::mem::replace(&mut self.looked, before.elapsed());
+        self.pause = CADENCE.max(self.looked.min(last) * SHARE);
+        let text = document.write(Turn {
             number: self.number,
             publishing_ms: millis(self.began.elapsed()),
             cadence_ms: millis(self.pause),
-        };
-        let text = write_document(&self.inner, &self.host, turn)?;
+        })?;
         self.file.replace(&text)
     }
 }
