@@ -40,6 +40,30 @@ pub(crate) enum Failure {
     /// Keys are noted while they are read, and there is no memory for one more.
     #[error("no memory for more than {keys} keys: `--prefix` asks for fewer, `get` for one")]
     Memory { keys: usize },
+    /// No host publishes there, or not yet.
+    #[error(
+        "nothing is published at {path}: start the host, have it call `Store::publish_top` with \
+         this path (feature `top`), or name the path that it gives"
+    )]
+    NotPublished { path: PathBuf },
+    /// The file is for the user that the host runs as.
+    #[error("{path} is for the user that the host runs as: run this as that user")]
+    NotYours { path: PathBuf },
+    /// Something else than what a host publishes.
+    #[error(
+        "{path} was not written by `Store::publish_top` ({found}): name the path that the host \
+         gives"
+    )]
+    NotTop { path: PathBuf, found: String },
+    /// Published by an engine to come.
+    #[error(
+        "{path} has version {version}, of Brindle {engine}: look at it with the command of that \
+         version"
+    )]
+    NewerTop { path: PathBuf, version: u32, engine: String },
+    /// A terminal that cannot be drawn on.
+    #[error("cannot {op} the terminal")]
+    Terminal { op: &'static str, source: io::Error },
     /// What was asked for contradicts itself, beyond what the parser of arguments sees.
     #[error("{0}")]
     Usage(String),

@@ -5,6 +5,7 @@
 //! - A command that reads never writes: shadows are opened read-only, read with `pread`, not
 //!   locked and not mapped. So it may run beside the store that has them open. What writes says so:
 //!   `import` and `salvage` to another store, `verify --repair-superblock` under a store's lock.
+//! - `top` looks at no shadow, but at a file that the host of an open store publishes.
 //! - It reads with `brindle::format` alone, so that it can look at what the engine refuses.
 //! - Damage is a finding and not an error: as much as possible of a damaged shadow is read, in
 //!   memory and time that depend on the bytes there are and not on what they claim.
@@ -17,7 +18,7 @@
 //! | exit | meaning                                                              |
 //! |------|----------------------------------------------------------------------|
 //! | 0    | done, and nothing is wrong                                           |
-//! | 1    | something was found: damage, a difference, no such key or record     |
+//! | 1    | something was found: damage, a difference, no such key, no such host |
 //! | 2    | could not run: usage, a file that cannot be opened or is no shadow   |
 #![forbid(unsafe_code)]
 
@@ -60,6 +61,7 @@ mod stats;
 mod survey;
 mod svg;
 mod text;
+mod top;
 mod verify;
 mod wblock;
 mod winners;
@@ -128,6 +130,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Command::Export(args) => export::run(args, cli.json, out),
         Command::Import(args) => import::run(args, cli.json, out),
         Command::Bench(args) => bench::run(args, cli.json, out),
+        Command::Top(args) => top::run(args, cli.json, out),
         Command::Schema(args) => schema::run(args, cli.json, out),
         Command::Completions(args) => shell::completions(args, out),
         Command::Man(args) => shell::man(args, cli.json, out),

@@ -19,6 +19,7 @@ use crate::salvage::Salvaged;
 use crate::show_record::RecordReport;
 use crate::show_wblock::WblockReport;
 use crate::stats::Stats;
+use crate::top::TopReport;
 use crate::verify::Report as VerifyReport;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
@@ -34,7 +35,7 @@ pub(crate) struct SchemaList {
 type Make = fn(&'static str) -> Schema;
 
 /// Every schema by its name. Lines of data carry no name in themselves.
-const SCHEMAS: [(&str, Make); 18] = [
+const SCHEMAS: [(&str, Make); 19] = [
     ("brindle-bench/1", document::<BenchReport>),
     ("brindle-diff/1", document::<Diff>),
     ("brindle-export/1", document::<Exported>),
@@ -51,6 +52,7 @@ const SCHEMAS: [(&str, Make); 18] = [
     ("brindle-salvage/1", document::<Salvaged>),
     ("brindle-schema/1", document::<SchemaList>),
     ("brindle-stats/1", document::<Stats>),
+    ("brindle-top/1", document::<TopReport>),
     ("brindle-verify/1", document::<VerifyReport>),
     ("brindle-wblock/1", document::<WblockReport>),
 ];

@@ -72,12 +72,18 @@ fn what_is_written_is_what_the_schema_says() {
         bytes[byte] ^= 8;
     }
     fs::write(&file, bytes).unwrap();
+    // `top` looks at a store that is open.
+    let open = Store::open(Config::new().data_size(1 << 20).wblock_size(64 << 10)).unwrap();
+    open.sample_latencies("a store", 1);
+    open.put("a", "1").unwrap();
+    open.publish_top(at("top.json")).unwrap();
     fs::write(at("lines"), "{\"key\":\"a\",\"value\":1}\nbad\n{\"key\":\"b").unwrap();
     let mut seen = BTreeSet::new();
     for shadow in [at("whole"), at("damaged")] {
         let to = |name: &str| format!("{shadow}-{name}");
         let (whole, saved, dump) = (at("whole"), to("saved"), to("dump"));
         let (imported, page, lines, pages) = (to("new"), to("page"), at("lines"), to("pages"));
+        let top = at("top.json");
         let bench = ["--records", "200", "--seconds", "1", "--threads", "1", "--workloads", "c"];
         let commands: Vec<Vec<&str>> = vec![
             vec!["info", &shadow],
@@ -99,6 +105,7 @@ fn what_is_written_is_what_the_schema_says() {
             vec!["export", "--to", &dump, &shadow],
             vec!["import", "--data-size", "64MiB", "--shadow-dir", &imported, &lines],
             [vec!["bench", "--data-size", "64MiB"], bench.to_vec()].concat(),
+            vec!["top", &top],
             vec!["schema"],
             vec!["man", &pages],
         ];
@@ -132,7 +139,7 @@ fn shells_and_man_know_every_command() {
     let commands: Vec<&str> =
         listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
     let commands: Vec<&str> = commands.into_iter().filter(|name| *name != "help").collect();
-    assert!(commands.len() >= 18, "{commands:?}");
+    assert!(commands.len() >= 19, "{commands:?}");
     for shell in ["bash", "zsh", "fish"] {
         let script = brindle(&["completions", shell]).with(0);
         for command in &commands {

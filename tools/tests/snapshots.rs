@@ -243,7 +243,7 @@ fn pages_and_completions() {
 #[test]
 fn help() {
     let dir = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 22] = [
         &["--help"],
         &["info", "--help"],
         &["map", "--help"],
@@ -260,6 +260,7 @@ fn help() {
         &["export", "--help"],
         &["import", "--help"],
         &["bench", "--help"],
+        &["top", "--help"],
         &["schema", "--help"],
         &["completions", "--help"],
         &["man", "--help"],

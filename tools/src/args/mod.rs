@@ -5,6 +5,7 @@ mod lines;
 mod look;
 mod measure;
 mod shell;
+mod top;
 
 pub(crate) use check::{ReportArgs, SalvageArgs, VerifyArgs};
 pub(crate) use lines::{ExportArgs, ImportArgs};
@@ -14,13 +15,14 @@ pub(crate) use look::{
 };
 pub(crate) use measure::{BenchArgs, Distribution, WorkloadName};
 pub(crate) use shell::{CompletionsArgs, ManArgs, SchemaArgs};
+pub(crate) use top::{TopArgs, View};
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// Looks into shadows, checks them, exports and imports, measures.
+/// Looks into shadows, checks them, exports and imports, measures, watches.
 #[derive(Debug, Parser)]
 #[command(name = "brindle", version, arg_required_else_help = true)]
 #[command(after_help = "Examples:
@@ -34,7 +36,7 @@ damaged ones.
 
 Exit status: 0 done, and nothing is wrong; 1 something was found: damage by `verify` and `report`, \
 a difference by `diff`, a loss by `salvage`, no such key or record by `get`, `history` and \
-`record`; 2 could not run.")]
+`record`, a host that has ended by `top`; 2 could not run.")]
 pub(crate) struct Cli {
     /// Write JSON with a schema (see `brindle schema`): one document, or one line a record
     #[arg(long, global = true)]
@@ -78,6 +80,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Measure a store on this machine, with workloads like those of YCSB
     Bench(BenchArgs),
+    /// Watch a store that another process has open: rates, latencies, space, health
+    Top(TopArgs),
     /// Print the JSON Schema of what `--json` writes
     Schema(SchemaArgs),
     /// Print completions for a shell
