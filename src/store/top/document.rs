@@ -133,7 +133,7 @@ pub(super) fn millis(span: Duration) -> u64 {
 
 impl<'a> Document<'a> {
     /// That of this moment.
-    pub(super) fn of(inner: &Inner, host: &'a Host) -> Self {
+    pub(super) fn of(inner: &Inner, host: &'a Host, appended_before: u64) -> Self {
         let config = lock(&inner.config).clone();
         Self {
             brindle_top: TOP_VERSION,
@@ -149,7 +149,7 @@ impl<'a> Document<'a> {
             limits: Limits::of(&config),
             health: printable(inner.health()),
             stats: inner.stats(),
-            appended_bytes: inner.appended_bytes(),
+            appended_bytes: appended_bytes(inner).saturating_sub(appended_before),
             calls: sampled(inner),
             map: Map::of(inner),
         }
@@ -198,19 +198,16 @@ fn sampled(inner: &Inner) -> Option<Sampled> {
     (one_of > 0).then_some(Sampled { one_of, get, put, delete })
 }
 
-impl Inner {
-    /// Bytes that were reserved since the store was created, those of headers, padding and moves
-    /// included. Only grows, up to what a wblock that is opened meanwhile makes of it.
-    fn appended_bytes(&self) -> u64 {
-        let stripes = self.keyspace.stripes();
-        let geometry = stripes.geometry();
-        let open = (0..stripes.lanes()).filter_map(|lane| stripes.open_rblocks(lane));
-        let (lanes, rblocks) = open.fold((0, 0), |(lanes, rblocks), (_, position)| {
-            (lanes + 1, rblocks + u64::from(position))
-        });
-        let full = stripes.next_sequence().0.saturating_sub(lanes);
-        full * u64::from(geometry.wblock_bytes) + rblocks * u64::from(RBLOCK_BYTES)
-    }
+/// Bytes that were reserved, those of headers, padding and moves included, from some point in the
+/// past on. Only grows, but for a wblock that is opened meanwhile.
+pub(super) fn appended_bytes(inner: &Inner) -> u64 {
+    let stripes = inner.keyspace.stripes();
+    let open = (0..stripes.lanes()).filter_map(|lane| stripes.open_rblocks(lane));
+    let (lanes, rblocks) = open
+        .fold((0, 0), |(lanes, rblocks), (_, position)| (lanes + 1, rblocks + u64::from(position)));
+    let full = stripes.next_sequence().0.saturating_sub(lanes);
+    let wblock_bytes = u64::from(stripes.geometry().wblock_bytes);
+    full.saturating_mul(wblock_bytes).saturating_add(rblocks * u64::from(RBLOCK_BYTES))
 }
 
 impl Map {

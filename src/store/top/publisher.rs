@@ -11,7 +11,7 @@
 //! Checked by: `tests/top.rs`.
 #![forbid(unsafe_code)]
 
-use super::document::{Document, Host, Turn, millis};
+use super::document::{Document, Host, Turn, appended_bytes, millis};
 use super::file::TopFile;
 use crate::error::{Error, Result};
 use crate::store::{Inner, Store};
@@ -123,6 +123,7 @@ impl Running {
         let file = TopFile::at(path)?;
         let failed = |op| move |source| Error::Io { op, path: path.to_owned(), source };
         let mut task = Task {
+            appended_before: appended_bytes(&inner),
             inner,
             file,
             host: Host::new(),
@@ -160,6 +161,8 @@ struct Task {
     file: TopFile,
     host: Host,
     began: Instant,
+    /// What is counted starts here.
+    appended_before: u64,
     /// Snapshots so far.
     number: u64,
     /// What it took to look at the store the last time.
@@ -191,7 +194,7 @@ impl Task {
     fn publish(&mut self) -> io::Result<()> {
         self.number += 1;
         let before = Instant::now();
-        let document = Document::of(&self.inner, &self.host);
+        let document = Document::of(&self.inner, &self.host, self.appended_before);
         // The shorter of two: one may have been interrupted.
         let last = std::mem::replace(&mut self.looked, before.elapsed());
         self.pause = CADENCE.max(self.looked.min(last) * SHARE);

@@ -47,7 +47,7 @@ pub(crate) struct Snapshot {
     pub(crate) limits: Limits,
     pub(crate) health: Health,
     pub(crate) stats: Stats,
-    /// Bytes that were reserved in the store's life: records, headers, padding and moves.
+    /// Bytes that were reserved since the first one: records, headers, padding and moves.
     pub(crate) appended_bytes: u64,
     /// Null while the host has none measured.
     pub(crate) calls: Option<Calls>,

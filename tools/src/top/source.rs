@@ -56,8 +56,8 @@ pub(crate) struct Source {
     last: Option<Seen>,
 }
 
-/// A snapshot, when it was first seen, and how old it was then by the clocks on the wall. From there
-/// on they may be turned as they like.
+/// A snapshot, when it was first seen, and how old it was then by the clocks on the wall, which may
+/// be turned as they like later on.
 #[derive(Debug)]
 struct Seen {
     snapshot: Snapshot,
