@@ -66,7 +66,15 @@ fn a_snapshot_says_what_the_store_says_and_the_next_one_follows() {
         store.put(number.to_le_bytes(), [0; 1000]).unwrap();
     }
     let later = wait_for(&path, |now| now["stats"]["records"] == 100);
-    assert_eq!(later["stats"], serde_json::to_value(store.stats()).unwrap());
+    let (mut said, mut stats) =
+        (later["stats"].clone(), serde_json::to_value(store.stats()).unwrap());
+    for stats in [&mut said, &mut stats] {
+        // What changes by itself, or by what the other tests of this process do.
+        stats["oldest_pin_ms"].take();
+        stats["runway"]["seconds_left"].take();
+        stats["reclaim"]["raids"].take();
+    }
+    assert_eq!(said, stats);
     assert!(later["number"].as_u64() > first["number"].as_u64());
     let grown = |name: &str| later[name].as_u64().unwrap() - first[name].as_u64().unwrap();
     assert!(grown("publishing_ms") > 0 && grown("written_at_us") > 0);

@@ -53,12 +53,12 @@ impl Store {
     /// file of another kind. What a host that was killed leaves behind says when it was written,
     /// and is replaced by the next one. Each store needs a path of its own.
     ///
-    /// Cost: a thread that sleeps, and wakes four times a second for that of `stats` and some 50 µs
-    /// of system calls: 0.03% of a core. Above 400,000 wblocks or so it takes longer, and then
-    /// writes less often, for 1% of a core at most. Gets and puts pay nothing; a clone of a store
-    /// has one more count to change, as soon as the feature is there. On a disk each file of some
-    /// kilobytes is written and renamed: choose a path in memory (`/run`, `/dev/shm`) where that
-    /// matters. A file that cannot be written is tried again, and told once (feature `tracing`).
+    /// Cost: a thread that wakes four times a second, for some 0.06% of a core, and twice that where
+    /// the file is on a disk, to which each one of some kilobytes goes: choose a path in memory
+    /// (`/run`, `/dev/shm`) where that matters. From 100,000 wblocks on it has more to look at, and
+    /// writes less often, so that it takes 1% of a core at most. Gets and puts pay nothing; a clone
+    /// of a store has one more count to change, as soon as the feature is there. A file that cannot
+    /// be written is tried again, and told once (feature `tracing`).
     ///
     /// ```
     /// # use brindle::{Config, Store};
