@@ -306,7 +306,10 @@ impl Opening {
             census: &|file| set.census(file),
             on_progress: self.plan.on_progress.clone(),
         };
-        let mut report = load(keyspace, &mut source).map_err(|error| match error {
+        members.go_directly(true);
+        let loaded = load(keyspace, &mut source);
+        members.go_directly(false);
+        let mut report = loaded.map_err(|error| match error {
             LoadError::Read(error) => {
                 let path = members.path(error.file).to_owned();
                 Error::Io { op: "read", path, source: error.source }

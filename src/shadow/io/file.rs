@@ -233,6 +233,19 @@ impl ShadowFile {
         self.0.is_direct
     }
 
+    /// Has reads and writes go past the page cache, if a sector can be read so, or as at first
+    /// again.
+    pub fn go_directly(&self, direct: bool) {
+        if self.0.is_direct {
+            return;
+        }
+        let mut sector = [0; sector_bytes()];
+        let is_set = system::set_flags(&self.0.file, direct).is_ok();
+        if direct && !(is_set && self.read_at(0, &mut sector).is_ok()) {
+            let _ = system::set_flags(&self.0.file, false);
+        }
+    }
+
     /// Whether it is a block device.
     pub fn is_device(&self) -> bool {
         self.0.is_device

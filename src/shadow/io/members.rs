@@ -54,6 +54,12 @@ pub trait Members: Send + Sync + fmt::Debug {
     /// Whether `file` is written past the page cache.
     fn is_direct(&self, file: FileIndex) -> bool;
 
+    /// Has what follows go past the page cache, where that can be done, or as at first again; back
+    /// ends that are open too. For a cold start: it reads everything, and once.
+    fn go_directly(&self, direct: bool) {
+        let _ = direct;
+    }
+
     /// Opens a back end over all members. `region`, first byte and bytes, is registered with it
     /// if it is let, and must then stay mapped until the back end is dropped.
     fn io(&self, region: Option<(NonNull<u8>, usize)>, prefer: Prefer) -> OpenedIo;
@@ -104,6 +110,10 @@ impl Members for ShadowFiles {
 
     fn is_direct(&self, file: FileIndex) -> bool {
         self.file(file).is_direct()
+    }
+
+    fn go_directly(&self, direct: bool) {
+        self.files.iter().for_each(|file| file.go_directly(direct));
     }
 
     fn io(&self, region: Option<(NonNull<u8>, usize)>, prefer: Prefer) -> OpenedIo {

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Makes I/O on `file` wait (`O_NONBLOCK` off), and go past the page cache with `direct`.
+/// Makes I/O on `file` wait (`O_NONBLOCK` off), and go past the page cache with `direct` alone.
 ///
 /// # Errors
 ///
@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd;
 pub(super) fn set_flags(file: &File, direct: bool) -> io::Result<()> {
     // SAFETY: `file` keeps the descriptor open; F_GETFL takes no further argument.
     let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
-    let flags = checked(flags)? & !libc::O_NONBLOCK;
+    let flags = checked(flags)? & !(libc::O_NONBLOCK | libc::O_DIRECT);
     let flags = if direct { flags | libc::O_DIRECT } else { flags };
     // SAFETY: as above; F_SETFL takes one int.
     let set = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) };
