@@ -26,6 +26,8 @@ stripe|src/region/unname.rs|                self.seal(seen);|
 stripe|src/region/unname.rs|self.identity().has_shadow && self.wblock(wblock).state() != State::Used|false
 tickets|src/shadow/tickets.rs|self.requested.fetch_add(1, AcqRel)|self.requested.fetch_add(1, crate::sync::Relaxed)
 tickets|src/shadow/tickets.rs|self.requested.load(Acquire)|self.requested.load(crate::sync::Relaxed)
+tickets|src/shadow/tickets.rs|        self.quorum.store(quorum, Relaxed);\n        fence_seq_cst(); // edge E4|        self.quorum.store(quorum, Relaxed);
+tickets|src/shadow/tickets.rs|        fence_seq_cst(); // edge E4\n        // ORDERING: Relaxed, edge E4: the fence orders it after `take`.|
 index_entry|src/index/entry.rs|Word(self.0.load(Acquire))|Word(self.0.load(crate::sync::Relaxed))
 index_entry|src/index/entry.rs|.compare_exchange(from.0, to.0, Release, Relaxed)|.compare_exchange(from.0, to.0, Relaxed, Relaxed)
 index_growth|src/index/segment.rs|self.successors.load(Acquire)|self.successors.load(crate::sync::Relaxed)

@@ -1,7 +1,8 @@
 //! A commit ticket against its waiter (`shadow::tickets`).
 //!
 //! Seen to fail when weakened: `take` Relaxed (E3); `requested` Relaxed (E3); the flusher reading
-//! the data before the ticket; `recover` that completes what is requested.
+//! the data before the ticket; `recover` that completes what is requested; `expect` and
+//! `is_to_ring` without their fences (E4).
 #![cfg(loom)]
 #![expect(missing_docs, reason = "a test crate")]
 
@@ -85,5 +86,26 @@ fn who_waits_through_a_failure_and_a_recovery_is_told_the_truth() {
         }
         flusher.join().expect("flusher");
         assert_eq!(shared.tickets.wait(ticket), Waited::Durable);
+    });
+}
+
+#[test]
+fn a_ticket_that_nobody_rings_for_is_seen_by_who_expects_nobody_any_more() {
+    loom::model(|| {
+        let tickets = Arc::new(Tickets::new());
+        // Two were served, and are expected again.
+        tickets.expect(2);
+        let writer = {
+            let tickets = Arc::clone(&tickets);
+            thread::spawn(move || {
+                let ticket = tickets.take();
+                tickets.is_to_ring(ticket)
+            })
+        };
+        // The wait is over before they have come.
+        tickets.expect(0);
+        let seen = tickets.requested();
+        let has_rung = writer.join().expect("writer");
+        assert!(has_rung || seen == 1, "a writer waits, and nobody knows");
     });
 }

@@ -39,6 +39,7 @@
 //!
 //! Checked by: `tests/crash_sim.rs`, `tests/heal.rs`, on the simulated disk.
 
+use super::ahead::{Ahead, Stretch};
 use super::io::Transfers;
 use super::io::{BlockIo, Buffer, Direction, FileIndex, IoCounters, Transfer, TransferError};
 use super::jobs::{Job, LaneProgress, Target, Then};
@@ -50,6 +51,7 @@ use crate::region::{Cut, State, Stripes};
 use crate::sync::{Arc, AtomicU64, Relaxed};
 use crate::unit::{RBLOCK_BYTES, SECTOR_BYTES, SECTOR_RBLOCKS, WblockId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ptr::NonNull;
 
 /// Writes in flight. Two to four keep a drive busy; more only make a barrier wait longer.
 const IN_FLIGHT: usize = 4;
@@ -92,6 +94,7 @@ pub struct Flusher {
     unsynced: BTreeMap<WblockId, Job>,
     /// What is unsynced is to be written again before anything else.
     is_doubted: bool,
+    ahead: Ahead,
     completed: u64,
     /// Per lane: the oldest wblock not wholly durable (high half), and its durable rblocks.
     durable: Arc<[AtomicU64]>,
@@ -107,6 +110,8 @@ impl Flusher {
         layout: Layout,
     ) -> Self {
         let count = stripes.lanes();
+        let wblock_bytes = stripes.geometry().wblock_bytes;
+        let ahead = Ahead::new(stripes.wblocks().count(), wblock_bytes, layout.flush_bytes);
         Self {
             progress: (0..count).map(|_| LaneProgress::default()).collect(),
             durable: (0..count).map(|_| AtomicU64::new(u64::MAX)).collect(),
@@ -122,6 +127,7 @@ impl Flusher {
             taken: Vec::new(),
             unsynced: BTreeMap::new(),
             is_doubted: false,
+            ahead,
             completed: 0,
         }
     }
@@ -165,7 +171,7 @@ impl Flusher {
         }
         self.take_strikes();
         let has_written = !self.taken.is_empty();
-        self.write_taken()?;
+        self.write_taken(is_barrier)?;
         let has = |then| self.unsynced.values().any(|job| job.then == then);
         // Where puts wait for wblocks to be durable, or would soon, a sync is not put off.
         let finished = (self.sync_finished || self.stripes.is_backlogged()) && has(Then::Used);
@@ -214,12 +220,12 @@ impl Flusher {
     fn heal(&mut self) -> Result<(), TransferError> {
         if self.is_doubted {
             let again: Vec<Job> = self.unsynced.values().copied().collect();
-            self.write(&again)?;
+            self.write(&again, &[])?;
             self.sync()?;
             self.is_doubted = false;
             self.counters.count_heal();
         }
-        self.write_taken()
+        self.write_taken(false)
     }
 
     #[expect(clippy::indexing_slicing, reason = "one progress a lane")]
@@ -319,25 +325,30 @@ impl Flusher {
         self.taken.push(job);
     }
 
-    /// Writes what was taken.
-    fn write_taken(&mut self) -> Result<(), TransferError> {
+    /// Writes what was taken, and for a barrier zeros ahead (`ahead`).
+    fn write_taken(&mut self, is_barrier: bool) -> Result<(), TransferError> {
         // F3: a wblock's last flush is synced before its next one is written.
         if self.taken.iter().any(|job| self.unsynced.contains_key(&job.wblock)) {
             self.sync()?;
         }
         let taken = std::mem::take(&mut self.taken);
         self.unsynced.extend(taken.iter().map(|job| (job.wblock, *job)));
-        self.write(&taken)
+        let follow = |job| self.ahead.follow(job, is_barrier);
+        let ahead: Vec<Stretch> = taken.iter().filter_map(follow).collect();
+        self.write(&taken, &ahead)
     }
 
-    /// Writes `jobs`, which are among the unsynced.
-    fn write(&mut self, jobs: &[Job]) -> Result<(), TransferError> {
-        let mut transfers = jobs
-            .iter()
-            .filter(|job| job.until_rblock > job.from_rblock)
-            .map(|job| self.transfer(job))
-            .collect::<Vec<_>>()
-            .into_iter();
+    /// Writes `jobs`, which are among the unsynced, and the zeros of `ahead`.
+    fn write(&mut self, jobs: &[Job], ahead: &[Stretch]) -> Result<(), TransferError> {
+        let written = jobs.iter().filter(|job| job.until_rblock > job.from_rblock);
+        let mut transfers: Vec<Transfer> = written.map(|job| self.transfer(job)).collect();
+        for stretch in ahead {
+            let zeros = self.ahead.zeros(stretch);
+            // SAFETY: (1) (2) they stay where they are and as they are, and outlive the run.
+            let zeros = unsafe { Buffer::new(NonNull::from(zeros).cast(), zeros.len()) };
+            transfers.push(self.transfer_to(stretch.wblock, stretch.from_rblock, zeros));
+        }
+        let mut transfers = transfers.into_iter();
         let written = self.transfers.run(&mut *self.io, &mut transfers, &self.counters);
         self.is_doubted |= written.is_err();
         written.map(|_| ())
@@ -347,18 +358,19 @@ impl Flusher {
         let geometry = self.stripes.geometry();
         let start = self.stripes.region().pointer(geometry.location(job.wblock, job.from_rblock));
         let bytes = (job.until_rblock - job.from_rblock) * RBLOCK_BYTES;
-        let wblock_bytes = u64::from(geometry.wblock_bytes);
-        let place = u64::from(geometry.place_on_shadow(job.wblock)) * wblock_bytes;
         // SAFETY: (1) within the region, which `self` keeps mapped. (2) F2: the range is committed
         // or padding, and cut off from further reservations; the wblock is not opened again before
         // it is used, which follows the sync, and then struck out, which follows another.
         let buffer = unsafe { Buffer::new(start, bytes as usize) };
-        Transfer {
-            direction: Direction::Write,
-            file: self.file(job.wblock),
-            offset: self.first_wblock_bytes + place + u64::from(job.from_rblock * RBLOCK_BYTES),
-            buffer,
-        }
+        self.transfer_to(job.wblock, job.from_rblock, buffer)
+    }
+
+    fn transfer_to(&self, wblock: WblockId, from_rblock: u32, buffer: Buffer) -> Transfer {
+        let geometry = self.stripes.geometry();
+        let place = u64::from(geometry.place_on_shadow(wblock)) * u64::from(geometry.wblock_bytes);
+        let at = u64::from(from_rblock * RBLOCK_BYTES);
+        let offset = self.first_wblock_bytes + place + at;
+        Transfer { direction: Direction::Write, file: self.file(wblock), offset, buffer }
     }
 
     fn file(&self, wblock: WblockId) -> FileIndex {
@@ -448,6 +460,7 @@ impl Flusher {
     /// wblock: nothing is doubted any more.
     pub(super) fn go_on_with(&mut self, io: Box<dyn BlockIo>) {
         self.io = io;
+        self.ahead.forget();
         let mut durable = std::mem::take(&mut self.unsynced);
         durable.extend(self.taken.drain(..).map(|job| (job.wblock, job)));
         self.is_doubted = false;

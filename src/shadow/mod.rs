@@ -5,6 +5,8 @@
 //! | `io`      | operations on files: `io_uring`, pwrite, or a simulated disk    |
 //! | `tickets` | barriers and who waits for them                                 |
 //! | `flusher` | a pump that takes committed records to the shadow               |
+//! | `ahead`   | zeros written ahead of the flushes that barriers ask for         |
+//! | `gather`  | a wait before a barrier, so that more writers share its sync     |
 //! | `jobs`    | what the flusher keeps of each lane, and of each write           |
 //! | `requests` | what reclaim asks for: barriers, headers struck out, a clock floor |
 //! | `pump`    | drives it, tries again what failed, keeps the superblocks       |
@@ -15,11 +17,15 @@
 //! | `files`   | their names, which exist, creating them                         |
 
 #[cfg(not(any(loom, shuttle)))]
+mod ahead;
+#[cfg(not(any(loom, shuttle)))]
 mod attach;
 #[cfg(not(any(loom, shuttle)))]
 mod files;
 #[cfg(not(any(loom, shuttle)))]
 mod flusher;
+#[cfg(not(any(loom, shuttle)))]
+mod gather;
 #[cfg(not(any(loom, shuttle)))]
 pub mod io;
 #[cfg(not(any(loom, shuttle)))]

@@ -18,6 +18,7 @@
 
 use super::attach::{Attach, Attached};
 use super::flusher::{Flusher, Round};
+use super::gather::Gather;
 use super::io::{FileIndex, Members, Prefer, TransferError};
 use super::requests::Requests;
 use super::service::{Busy, Failure, Shared};
@@ -70,11 +71,12 @@ pub struct Pump {
     failures: u32,
     /// The store is moving to another shadow.
     attach: Option<Attach>,
+    gather: Gather,
 }
 
 impl Pump {
     pub(super) fn new(shared: Arc<Shared>, work: Work) -> Self {
-        Self { shared, work, failures: 0, attach: None }
+        Self { shared, work, failures: 0, attach: None, gather: Gather::default() }
     }
 
     /// Until the store is closed.
@@ -92,7 +94,14 @@ impl Pump {
                 self.shared.close_post();
             }
             let due = period.is_some_and(|period| last_due.elapsed() >= period);
+            if !stops {
+                self.gather.wait(&self.shared.tickets, self.shared.stripes.doorbell());
+            }
+            let begun = Instant::now();
             let round = self.poll(due);
+            if matches!(round, Ok(Round::Worked)) {
+                self.gather.note(begun.elapsed());
+            }
             if due && matches!(round, Ok(Round::Worked | Round::Idle)) {
                 last_due = Instant::now();
             }

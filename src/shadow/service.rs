@@ -166,7 +166,9 @@ impl Service {
     /// [`Error::ShadowFailed`]: it is not known what is durable. [`Unmet::Late`].
     pub fn barrier(&self, patience: Duration) -> Result<(), Unmet> {
         let ticket = self.shared.tickets.take();
-        self.wake();
+        if self.shared.tickets.is_to_ring(ticket) {
+            self.wake();
+        }
         self.wait(ticket, Instant::now() + patience)
     }
 

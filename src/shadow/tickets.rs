@@ -12,16 +12,21 @@
 //! - E3  `take` (Release increment) to `requested` (Acquire load): the flusher that serves a ticket
 //!   sees, when it then reads the open words, every reservation made before the ticket was taken.
 //!   The lock orders `complete` before the waiter's return.
+//! - E4  `take`, fence, load of the quorum (`is_to_ring`) against store of the quorum, fence, load
+//!   of `requested` (`expect`): of a ticket for which nobody rang, the flusher sees that it was
+//!   taken once it expects nobody any more.
 //!
-//! Checked by: `loom-tests/tests/tickets.rs` (T1, E3).
+//! Checked by: `loom-tests/tests/tickets.rs` (T1, E3, E4).
 #![forbid(unsafe_code)]
 
-use crate::sync::{AcqRel, Acquire, AtomicU64, Condvar, Mutex, lock};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Condvar, Mutex, Relaxed, fence_seq_cst, lock};
 
 /// The counter of barriers, and who waits for them.
 #[derive(Debug, Default)]
 pub struct Tickets {
     requested: AtomicU64,
+    /// While the flusher waits for more: the first ticket that it is to be rung for; else 0.
+    quorum: AtomicU64,
     completed: Mutex<Completed>,
     changed: Condvar,
 }
@@ -29,6 +34,8 @@ pub struct Tickets {
 #[derive(Debug, Default)]
 struct Completed {
     ticket: u64,
+    /// Tickets taken and not served, just before the last were.
+    crowd: u64,
     failed: bool,
 }
 
@@ -48,6 +55,7 @@ impl Tickets {
     pub fn new() -> Self {
         Self {
             requested: AtomicU64::new(0),
+            quorum: AtomicU64::new(0),
             completed: Mutex::new(Completed::default()),
             changed: Condvar::new(),
         }
@@ -65,10 +73,27 @@ impl Tickets {
         self.requested.load(Acquire)
     }
 
+    /// From here on who takes an earlier ticket than `quorum` does not ring; 0: everybody rings.
+    pub fn expect(&self, quorum: u64) {
+        // ORDERING: Relaxed, edge E4: the fence orders it before the flusher's next `requested`.
+        self.quorum.store(quorum, Relaxed);
+        fence_seq_cst(); // edge E4
+    }
+
+    /// Whether who took `ticket` is to wake the flusher.
+    pub fn is_to_ring(&self, ticket: u64) -> bool {
+        fence_seq_cst(); // edge E4
+        // ORDERING: Relaxed, edge E4: the fence orders it after `take`.
+        ticket >= self.quorum.load(Relaxed)
+    }
+
     /// Every ticket up to `ticket` is durable.
     pub fn complete(&self, ticket: u64) {
         let mut completed = lock(&self.completed);
+        completed.crowd = self.requested().saturating_sub(completed.ticket);
         completed.ticket = completed.ticket.max(ticket);
+        // Who is woken wants the lock.
+        drop(completed);
         self.changed.notify_all();
     }
 
@@ -81,6 +106,12 @@ impl Tickets {
     /// Tickets are served again, those taken meanwhile included.
     pub fn recover(&self) {
         lock(&self.completed).failed = false;
+    }
+
+    /// The newest ticket that is durable, and how many were waited for just before it was.
+    pub fn served(&self) -> (u64, u64) {
+        let completed = lock(&self.completed);
+        (completed.ticket, completed.crowd)
     }
 
     /// The newest ticket that is durable.
