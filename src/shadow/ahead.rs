@@ -106,9 +106,8 @@ mod tests {
         let [from_rblock, until_rblock] = sectors.map(|sector| sector * SECTOR);
         let job = Job { wblock: WblockId(0), from_rblock, until_rblock, then: Then::Open };
         let stretch = ahead.follow(&job, is_barrier)?;
-        assert_eq!(ahead.zeros(&stretch).len() as u32, {
-            (stretch.until_rblock - stretch.from_rblock) * super::RBLOCK_BYTES
-        });
+        let bytes = (stretch.until_rblock - stretch.from_rblock) * super::RBLOCK_BYTES;
+        assert_eq!(ahead.zeros(&stretch).len(), bytes as usize);
         Some([stretch.from_rblock / SECTOR, stretch.until_rblock / SECTOR])
     }
 
