@@ -87,6 +87,10 @@ impl Pump {
         let mut last_due = Instant::now();
         loop {
             let period = self.work.settings.flush_max().map(|flush_max| flush_max / 2);
+            if !self.shared.stops() {
+                self.gather.wait(&self.shared.tickets, self.shared.stripes.doorbell());
+            }
+            // Behind that wait, which may have been rung for the end.
             let stops = self.shared.stops();
             if stops {
                 // Who waits for it is told that the store is closed.
@@ -94,9 +98,6 @@ impl Pump {
                 self.shared.close_post();
             }
             let due = period.is_some_and(|period| last_due.elapsed() >= period);
-            if !stops {
-                self.gather.wait(&self.shared.tickets, self.shared.stripes.doorbell());
-            }
             let begun = Instant::now();
             let round = self.poll(due);
             if matches!(round, Ok(Round::Worked)) {
