@@ -53,7 +53,7 @@ impl Store {
     /// file of another kind. What a host that was killed leaves behind says when it was written,
     /// and is replaced by the next one. Each store needs a path of its own.
     ///
-    /// Cost: a thread that wakes four times a second, for some 0.06% of a core, and twice that where
+    /// Cost: a thread that wakes four times a second, for some 0.06% of a core, and twice that if
     /// the file is on a disk, to which each one of some kilobytes goes: choose a path in memory
     /// (`/run`, `/dev/shm`) where that matters. From 100,000 wblocks on it has more to look at, and
     /// writes less often, so that it takes 1% of a core at most. Gets and puts pay nothing; a clone
