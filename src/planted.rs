@@ -44,6 +44,8 @@ bugs! {
     ReuseBeforeEpoch = "reuse-before-epoch",
     /// The checksum of a head covers its key alone.
     ChecksumWithoutHead = "checksum-without-head",
+    /// A barrier is acknowledged although what a bad place was to hold is not elsewhere yet.
+    AckBeforeMove = "ack-before-move",
     /// A value is taken unverified.
     TrustValue = "trust-value",
     /// The scan of a wblock ends at the first record that does not verify.

@@ -89,7 +89,8 @@ impl Stripes {
             | State::Defrag
             | State::Emptying
             | State::Quarantined
-            | State::Struck => self.geometry().wblock_rblocks(),
+            | State::Struck
+            | State::Retired => self.geometry().wblock_rblocks(),
         };
         u64::from(reserved.saturating_sub(WBLOCK_HEADER_RBLOCKS + entry.dead_rblocks()))
     }

@@ -5,6 +5,9 @@
 //! emptied --[nothing live]--> barrier --[durable]--> striking --[struck out]--> leaving
 //! emptied --[nothing live, no shadow]--> leaving --[pins gone]--> free
 //! damaged at cold start --[struck out]--> leaving
+//! leaving, its place on the shadow bad --[pins gone]--> retired
+//! striking, which the shadow refuses --[nothing left]--> retired; or used, to be emptied anew
+//! retired --[the store is on another shadow]--> leaving, or striking
 //! ```
 //!
 //! Invariants
@@ -16,7 +19,10 @@
 //!   after finds the new ones.
 //! - B3  A wblock enters once and leaves once: its one reclaimer owns the gate (`wblock`).
 //! - B4  What eviction leaves behind stays readable until its header is struck out, and then leaves
-//!   the index: what was once absent does not come back with a crash.
+//!   the index: what was once absent does not come back with a crash. If the header cannot be
+//!   struck out they stay, and are moved.
+//! - B5  A wblock whose place on the shadow is bad is not released. If its header is not struck
+//!   out it stays `Quarantined`, and keeps the tombstones of what it holds, like any other.
 //!
 //! Happens-before edges
 //! - `bury` (Release) to `dead_rblocks` (Acquire): whoever superseded a record had reserved the new
@@ -47,6 +53,8 @@ pub trait Barriers {
 #[derive(Debug, Default)]
 pub struct Gate {
     inside: VecDeque<Inside>,
+    /// Out of use, for their places on the shadow are bad (B5).
+    retired: Vec<WblockId>,
 }
 
 #[derive(Debug)]
@@ -118,6 +126,7 @@ impl Gate {
         barriers: Option<&dyn Barriers>,
         mut unlink: impl FnMut(WblockId) -> bool,
     ) -> u64 {
+        self.take_back(stripes);
         if self.inside.is_empty() {
             return 0;
         }
@@ -132,6 +141,7 @@ impl Gate {
                 inside.stage = leave(stripes);
             }
         }
+        self.give_up_stuck(stripes);
         if self.waits_for_pins() {
             epoch::advance();
         }
@@ -177,8 +187,38 @@ impl Gate {
         }
     }
 
+    /// Those whose places are good again, on another shadow, which is asked to strike out the
+    /// headers that the old one could not.
+    fn take_back(&mut self, stripes: &Stripes) {
+        for wblock in self.retired.extract_if(.., |wblock| !stripes.wblock(*wblock).is_bad()) {
+            stripes.note_gated();
+            let is_struck = stripes.wblock(wblock).state() == State::Retired;
+            let stage = if is_struck { leave(stripes) } else { Stage::Striking };
+            self.inside.push_back(Inside { wblock, has_left: false, stage });
+        }
+    }
+
+    /// Those whose headers cannot be struck out (B4, B5).
+    fn give_up_stuck(&mut self, stripes: &Stripes) {
+        self.inside.retain(|inside| {
+            let entry = stripes.wblock(inside.wblock);
+            let is_asked = matches!(inside.stage, Stage::Striking);
+            let is_given_up = is_asked && entry.is_stuck() && entry.state() != State::Struck;
+            if is_given_up {
+                stripes.note_leaving();
+                stripes.note_left();
+                if inside.has_left {
+                    entry.enter(State::Used);
+                } else {
+                    self.retired.push(inside.wblock);
+                }
+            }
+            !is_given_up
+        });
+    }
+
     fn let_out(&mut self, stripes: &Stripes) -> u64 {
-        let before = self.inside.len();
+        let mut released = 0;
         self.inside.retain(|inside| {
             let is_hasty =
                 is_planted(Bug::ReuseBeforeEpoch) && matches!(inside.stage, Stage::Leaving(_));
@@ -186,11 +226,17 @@ impl Gate {
             let stays = !(is_out || is_hasty);
             if !stays {
                 stripes.note_left();
-                stripes.release(inside.wblock);
+                if stripes.wblock(inside.wblock).is_bad() {
+                    stripes.wblock(inside.wblock).enter(State::Retired);
+                    self.retired.push(inside.wblock);
+                } else {
+                    stripes.release(inside.wblock);
+                    released += 1;
+                }
             }
             stays
         });
-        (before - self.inside.len()) as u64
+        released
     }
 }
 

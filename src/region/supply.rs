@@ -27,6 +27,8 @@ pub(super) struct Supply {
     /// there is a shadow.
     gated: AtomicU64,
     leaving: AtomicU64,
+    /// Wblocks whose places on the shadow are bad.
+    bad: AtomicU64,
 }
 
 impl Supply {
@@ -43,6 +45,7 @@ impl Supply {
             credit: AtomicI64::new(i64::MAX),
             gated: AtomicU64::new(0),
             leaving: AtomicU64::new(0),
+            bad: AtomicU64::new(0),
         }
     }
 }
@@ -112,6 +115,19 @@ impl Stripes {
         self.wblock(wblock).enter(State::Used);
         // ORDERING: Relaxed, as in `set_watermarks`.
         self.supply.backlog.fetch_sub(1, Relaxed);
+    }
+
+    /// So many wblocks have bad places on the shadow. Only the flusher calls this, and who opens
+    /// the store.
+    pub fn set_bad_wblocks(&self, wblocks: u64) {
+        // ORDERING: Relaxed, as in `set_watermarks`.
+        self.supply.bad.store(wblocks, Relaxed);
+    }
+
+    /// Wblocks whose places on the shadow are bad.
+    pub fn bad_wblocks(&self) -> u64 {
+        // ORDERING: Relaxed, as above.
+        self.supply.bad.load(Relaxed)
     }
 
     /// A wblock has entered a gate.

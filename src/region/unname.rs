@@ -14,6 +14,21 @@ use crate::sync::{Acquire, Relaxed, Release};
 use crate::unit::WblockId;
 
 impl Stripes {
+    /// Fills up `wblock` if a lane has it open: what is not reserved becomes padding. So it is
+    /// sealed as soon as that lane needs another, and can be unnamed. Only the flusher calls this.
+    pub fn fill_up(&self, wblock: WblockId) {
+        for lane in 0..self.lanes() {
+            loop {
+                // ORDERING: Acquire, edge E2: `cross` pads in the life that this names.
+                let seen = OpenWord(self.open(lane).load(Acquire));
+                if seen.opened() != Some(wblock) || seen.position() > self.end() {
+                    break;
+                }
+                self.cross(lane, seen);
+            }
+        }
+    }
+
     /// Takes `wblock` away from the lane that has it open, if one has: its rest becomes padding.
     /// False: the flusher has to make it durable first. Only its reclaimer calls this: nobody
     /// opens it again meanwhile.

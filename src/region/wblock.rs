@@ -12,6 +12,12 @@
 //! ```text
 //! Damaged --[struck out]--> Struck --[pins gone]--> Free
 //! ```
+//! The place of a wblock on the shadow may be bad: writes to it fail, and to others not. Such a
+//! wblock is emptied like any other, before any other, and then is out of use.
+//! ```text
+//! Struck, bad --[pins gone]--> Retired --[another shadow]--> Struck
+//! Quarantined, bad, and its header cannot be struck out --[another shadow]--> Struck
+//! ```
 //!
 //! Who moves a wblock on
 //! - Free to Open: who takes it off the free queue. Open to Sealed: who replaces it in the open
@@ -57,6 +63,8 @@ pub enum State {
     Struck = 7,
     /// Its header could not be read at cold start, and is not struck out yet.
     Damaged = 8,
+    /// Its header is struck out, and its place on the shadow is bad.
+    Retired = 9,
 }
 
 /// What a wblock is filled with: the lane that it is opened for.
@@ -86,7 +94,15 @@ pub struct Wblock {
     soonest_expiry: AtomicU64,
     pins: AtomicU32,
     census: AtomicU32,
+    place: AtomicU8,
 }
+
+/// `place`: the shadow takes writes there.
+const GOOD: u8 = 0;
+/// It does not.
+const BAD: u8 = 1;
+/// It does not, and what the header there says cannot be changed.
+const STUCK: u8 = 2;
 
 /// `previous` of the first wblock that a stripe opens.
 const NO_WBLOCK: u32 = u32::MAX;
@@ -105,6 +121,7 @@ impl Wblock {
             soonest_expiry: AtomicU64::new(u64::MAX),
             pins: AtomicU32::new(0),
             census: AtomicU32::new(CensusTag::NONE.raw()),
+            place: AtomicU8::new(GOOD),
         }
     }
 
@@ -187,8 +204,35 @@ impl Wblock {
             5 => State::Emptying,
             6 => State::Quarantined,
             7 => State::Struck,
+            9 => State::Retired,
             _ => State::Damaged,
         }
+    }
+
+    /// Its place on the shadow takes no writes; `is_stuck`: its header cannot be struck out, so
+    /// that what was durable there counts for as long as that shadow is there. The flusher says so.
+    pub fn set_bad(&self, is_stuck: bool) {
+        // ORDERING: Release, with the Acquire in `is_bad`. Who empties the wblock has it by the
+        // `enter` that follows.
+        self.place.store(if is_stuck { STUCK } else { BAD }, Release);
+    }
+
+    /// Its place is on another shadow from now on.
+    pub fn set_good(&self) {
+        // ORDERING: Release, as above.
+        self.place.store(GOOD, Release);
+    }
+
+    /// True if its place on the shadow takes no writes.
+    pub fn is_bad(&self) -> bool {
+        // ORDERING: Acquire, pairs with `set_bad` and `set_good`.
+        self.place.load(Acquire) != GOOD
+    }
+
+    /// True if its header cannot be struck out either.
+    pub fn is_stuck(&self) -> bool {
+        // ORDERING: Acquire, as above.
+        self.place.load(Acquire) == STUCK
     }
 
     /// Takes `rblocks` superseded or padded rblocks out of the live ones.

@@ -32,7 +32,8 @@
 //! that succeeds after that rewrite is believed. Until then nothing new is taken, no ticket
 //! completes, no wblock becomes `Used` or `Struck`; and what was taken and not begun (a second
 //! flush of a doubted wblock) waits, for F3. Of several files whose syncs fail apart, those that
-//! were synced are durable. How often to try, and when to say so, is for the pump.
+//! were synced are durable. How often to try, and when to say so, is for the pump; where one place
+//! fails and others do not, `places`.
 //!
 //! A writer stopped between its reservation and its commit holds up its own wblock, and with it
 //! the barriers, not the other stripes' wblocks.
@@ -42,7 +43,8 @@
 use super::ahead::{Ahead, Stretch};
 use super::io::Transfers;
 use super::io::{BlockIo, Buffer, Direction, FileIndex, IoCounters, Transfer, TransferError};
-use super::jobs::{Job, LaneProgress, Target, Then};
+use super::jobs::{Job, LaneProgress, Layout, Target, Then};
+use super::places::Places;
 use super::requests::Requests;
 use super::tickets::Tickets;
 use crate::format::CensusTag;
@@ -70,17 +72,19 @@ pub enum Round {
     Healing,
     /// A writer holds a reservation that it has not committed: try again soon.
     Waiting,
+    /// What lay in a bad place is being moved off it: try again soon.
+    Moving,
 }
 
 /// Takes the wblocks of all stripes to the shadow.
 #[derive(Debug)]
 pub struct Flusher {
-    stripes: Arc<Stripes>,
-    io: Box<dyn BlockIo>,
-    transfers: Transfers,
+    pub(super) stripes: Arc<Stripes>,
+    pub(super) io: Box<dyn BlockIo>,
+    pub(super) transfers: Transfers,
     tickets: Arc<Tickets>,
     requests: Arc<Requests>,
-    counters: Arc<IoCounters>,
+    pub(super) counters: Arc<IoCounters>,
     /// Byte of each shadow at which its first wblock starts.
     first_wblock_bytes: u64,
     /// Syncs only for barriers (`disable_odsync`), and where F3 asks for one.
@@ -89,11 +93,12 @@ pub struct Flusher {
     sync_finished: bool,
     progress: Vec<LaneProgress>,
     /// To be written next: one job a wblock at most.
-    taken: Vec<Job>,
+    pub(super) taken: Vec<Job>,
     /// Written, at least in part, and not synced since: by F3 one job a wblock at most.
-    unsynced: BTreeMap<WblockId, Job>,
+    pub(super) unsynced: BTreeMap<WblockId, Job>,
     /// What is unsynced is to be written again before anything else.
-    is_doubted: bool,
+    pub(super) is_doubted: bool,
+    pub(super) places: Places,
     ahead: Ahead,
     completed: u64,
     /// Per lane: the oldest wblock not wholly durable (high half), and its durable rblocks.
@@ -127,6 +132,7 @@ impl Flusher {
             taken: Vec::new(),
             unsynced: BTreeMap::new(),
             is_doubted: false,
+            places: Places::default(),
             ahead,
             completed: 0,
         }
@@ -151,6 +157,8 @@ impl Flusher {
     /// A write or sync failed: nothing was acknowledged since, and the next round heals.
     pub fn poll(&mut self, due: bool, ticket: u64) -> Result<Round, TransferError> {
         self.heal()?;
+        // Before the first cut: what was moved off a bad place lies in what this round targets.
+        let is_moving = self.is_moving_off();
         let is_barrier = ticket > self.completed;
         if is_barrier && is_planted(Bug::AckBeforeCompletion) {
             self.completed = ticket;
@@ -186,6 +194,9 @@ impl Flusher {
         }
         if is_waiting {
             return Ok(Round::Waiting);
+        }
+        if is_barrier && is_moving {
+            return Ok(Round::Moving);
         }
         if is_barrier {
             self.completed = ticket;
@@ -305,16 +316,29 @@ impl Flusher {
                 self.stripes.call_reclaimers();
                 continue;
             }
-            self.stripes.write_struck_header(wblock);
-            let until_rblock = SECTOR_BYTES / RBLOCK_BYTES;
-            self.take(Job { wblock, from_rblock: 0, until_rblock, then: Then::Struck });
+            let job = self.strike(wblock);
+            if self.stripes.wblock(wblock).is_bad() {
+                self.strike_bad(&job);
+            } else {
+                self.take(job);
+            }
         }
+    }
+
+    /// Strikes out the header of `wblock` in memory, and says what is to be written of it.
+    pub(super) fn strike(&self, wblock: WblockId) -> Job {
+        self.stripes.write_struck_header(wblock);
+        let until_rblock = SECTOR_BYTES / RBLOCK_BYTES;
+        Job { wblock, from_rblock: 0, until_rblock, then: Then::Struck }
     }
 
     /// Takes `job`, and notes how its wblock stands after it, for the census of an orderly close,
     /// before which all that was taken is durable.
     fn take(&mut self, job: Job) {
         let wblock = self.stripes.wblock(job.wblock);
+        if wblock.is_bad() {
+            return self.pass_over(job);
+        }
         let written = |until| CensusTag::new(wblock.sequence(), until);
         wblock.set_census(match job.then {
             Then::Open => written(job.until_rblock),
@@ -354,7 +378,7 @@ impl Flusher {
         written.map(|_| ())
     }
 
-    fn transfer(&self, job: &Job) -> Transfer {
+    pub(super) fn transfer(&self, job: &Job) -> Transfer {
         let geometry = self.stripes.geometry();
         let start = self.stripes.region().pointer(geometry.location(job.wblock, job.from_rblock));
         let bytes = (job.until_rblock - job.from_rblock) * RBLOCK_BYTES;
@@ -373,7 +397,7 @@ impl Flusher {
         Transfer { direction: Direction::Write, file: self.file(wblock), offset, buffer }
     }
 
-    fn file(&self, wblock: WblockId) -> FileIndex {
+    pub(super) fn file(&self, wblock: WblockId) -> FileIndex {
         FileIndex(self.stripes.geometry().home_stripe(wblock))
     }
 
@@ -402,7 +426,7 @@ impl Flusher {
     }
 
     /// What `jobs` wrote is durable.
-    fn settle(&mut self, jobs: &BTreeMap<WblockId, Job>) {
+    pub(super) fn settle(&mut self, jobs: &BTreeMap<WblockId, Job>) {
         for (wblock, job) in jobs {
             match job.then {
                 Then::Open => {}
@@ -438,7 +462,7 @@ impl Flusher {
             (State::Open | State::Sealed, _) => {
                 self.progress.iter().find(is_oldest).map_or(0, |progress| progress.flushed_rblock)
             }
-            (State::Free | State::Struck | State::Damaged, _) => 0,
+            (State::Free | State::Struck | State::Damaged | State::Retired, _) => 0,
         }
     }
 
@@ -465,19 +489,9 @@ impl Flusher {
         durable.extend(self.taken.drain(..).map(|job| (job.wblock, job)));
         self.is_doubted = false;
         self.settle(&durable);
+        self.leave_bad_places();
         self.stripes.call_reclaimers();
     }
-}
-
-/// How the flusher lays out and paces its writes.
-#[derive(Clone, Copy, Debug)]
-pub struct Layout {
-    /// Bytes of one write.
-    pub flush_bytes: u32,
-    /// Byte of each shadow at which its first wblock starts.
-    pub first_wblock_bytes: u64,
-    /// Syncs only for barriers.
-    pub lazy_sync: bool,
 }
 
 /// Where the data of `wblock` between `from` and `until` ends, once all of it is committed.

@@ -44,3 +44,14 @@ pub(super) enum Then {
     /// Struck: nothing of it counts any more.
     Struck,
 }
+
+/// How the flusher lays out and paces its writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Bytes of one write.
+    pub flush_bytes: u32,
+    /// Byte of each shadow at which its first wblock starts.
+    pub first_wblock_bytes: u64,
+    /// Syncs only for barriers.
+    pub lazy_sync: bool,
+}

@@ -8,6 +8,7 @@
 //! | `ahead`   | zeros written ahead of the flushes that barriers ask for         |
 //! | `gather`  | a wait before a barrier, so that more writers share its sync     |
 //! | `jobs`    | what the flusher keeps of each lane, and of each write           |
+//! | `places`  | places of a shadow that are bad, and what lay there moved off    |
 //! | `requests` | what reclaim asks for: barriers, headers struck out, a clock floor |
 //! | `pump`    | drives it, tries again what failed, keeps the superblocks       |
 //! | `attach`  | moves a running store to another shadow                         |
@@ -31,6 +32,8 @@ pub mod io;
 #[cfg(not(any(loom, shuttle)))]
 mod jobs;
 #[cfg(not(any(loom, shuttle)))]
+mod places;
+#[cfg(not(any(loom, shuttle)))]
 mod pump;
 mod requests;
 #[cfg(not(any(loom, shuttle)))]
@@ -48,7 +51,9 @@ pub use files::{Created, complete, reserve};
 #[cfg(all(feature = "testing", not(any(loom, shuttle))))]
 pub use flusher::Round;
 #[cfg(not(any(loom, shuttle)))]
-pub use flusher::{Flusher, Layout};
+pub use flusher::Flusher;
+#[cfg(not(any(loom, shuttle)))]
+pub use jobs::Layout;
 #[cfg(not(any(loom, shuttle)))]
 pub use pump::{Pump, Work};
 pub use requests::Requests;

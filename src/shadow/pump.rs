@@ -10,6 +10,9 @@
 //! the same is tried once a second, for as long as the store is open. A disk that was full has
 //! space again, a cable is back in: then the store goes on where it was.
 //!
+//! Before the third of these rounds it is looked for a place that alone is to blame (`places`). If
+//! there is one, the shadow has not failed: barriers wait until what lies there is elsewhere.
+//!
 //! Superblocks are rewritten the same way: what was not written and synced in all members is
 //! wanted still, and the copies in force are left alone meanwhile (G2 of `set`). Their syncs are
 //! those of whole files: one that fails casts doubt on the flusher's writes, too, for the system
@@ -42,6 +45,10 @@ const WRITER_PAUSE: Duration = Duration::from_micros(50);
 const FAILURES_MAX: u32 = 4;
 /// Pause after the first of them; each of the next is four times as long.
 const HEAL_PAUSE: Duration = Duration::from_millis(5);
+/// Failed rounds in a row after which a place is looked for that is to blame for them.
+const FAILURES_OF_ALL: u32 = 2;
+/// So long a barrier waits for what is moved off a bad place before the shadow has failed.
+const MOVING_MAX: Duration = Duration::from_secs(5);
 /// Pause between two tries of a shadow that has failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -69,6 +76,8 @@ pub struct Pump {
     work: Work,
     /// Failed rounds in a row.
     failures: u32,
+    /// Since when a barrier waits for what is moved off a bad place.
+    moving_since: Option<Instant>,
     /// The store is moving to another shadow.
     attach: Option<Attach>,
     gather: Gather,
@@ -76,7 +85,8 @@ pub struct Pump {
 
 impl Pump {
     pub(super) fn new(shared: Arc<Shared>, work: Work) -> Self {
-        Self { shared, work, failures: 0, attach: None, gather: Gather::default() }
+        let gather = Gather::default();
+        Self { shared, work, failures: 0, moving_since: None, attach: None, gather }
     }
 
     /// Until the store is closed.
@@ -109,6 +119,7 @@ impl Pump {
             match round {
                 Ok(Round::Worked) => {}
                 Ok(Round::Waiting) => thread::sleep(WRITER_PAUSE),
+                Ok(Round::Moving) => thread::sleep(HEAL_PAUSE),
                 Ok(Round::Healing) => thread::sleep(HEAL_PAUSE * 4_u32.pow(self.failures - 1)),
                 Ok(Round::Idle) if stops => break,
                 Ok(Round::Idle) => {
@@ -151,8 +162,8 @@ impl Pump {
         let round = self.round(due);
         self.shared.set_busy(match &round {
             Ok(Round::Waiting) => Busy::Writer,
+            Ok(Round::Moving) | Err(_) => Busy::Healing,
             Ok(_) => Busy::No,
-            Err(_) => Busy::Healing,
         });
         match round {
             Ok(Round::Idle) if is_moving => Ok(Round::Worked),
@@ -193,7 +204,28 @@ impl Pump {
         // A ring that the kernel takes no entries from any more; where there is no other, pwrite.
         let open = || members.io(Some(region), Prefer::Ring).io;
         self.work.flusher.replace_lost_io(open);
-        self.work.flusher.poll(due, ticket).map_err(|error| of_transfer(error, &*members))
+        if self.failures >= FAILURES_OF_ALL {
+            self.look_for_bad_places();
+        }
+        let mut round = self.work.flusher.poll(due, ticket);
+        if !matches!(round, Ok(Round::Moving)) {
+            self.moving_since = None;
+        } else if self.moving_since.get_or_insert_with(Instant::now).elapsed() > MOVING_MAX {
+            round = Err(self.work.flusher.moving_cause());
+        }
+        round.map_err(|error| of_transfer(error, &*members))
+    }
+
+    /// Finds the places that refuse writes, if other places of the shadow take them.
+    fn look_for_bad_places(&mut self) {
+        let suspects = self.work.flusher.find_suspects();
+        if !self.work.flusher.may_retire(&suspects) {
+            return;
+        }
+        match self.work.set.rewrite(|_| {}) {
+            Ok(()) => self.work.flusher.retire(&suspects),
+            Err(_) => self.work.flusher.doubt(),
+        }
     }
 
     /// Promises sequences, and raises the clock floor, if either is asked for.
@@ -290,7 +322,10 @@ impl Pump {
         let synced = self.work.flusher.sync_rest().map_err(|error| of_transfer(error, &*members));
         let closed = synced.and_then(|()| {
             let censuses = censuses(&self.shared.stripes, self.work.set.first_sequence());
-            self.work.set.mark_clean(now_us, censuses).map_err(into_failure)
+            // K4 of `places`.
+            let is_whole = !self.work.flusher.has_bad_places();
+            let whole_from = (!is_whole).then(|| self.shared.stripes.next_sequence());
+            self.work.set.mark_clean(now_us, censuses, whole_from).map_err(into_failure)
         });
         if let Err(failure) = closed {
             self.shared.fail(failure);

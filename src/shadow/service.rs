@@ -15,9 +15,10 @@
 //! | healing | pass       | wait                            | `write_errors`, `heals` in `stats` |
 //! | failed  | refused    | those that wait are told, too   | `Health::ShadowFailed`             |
 //!
-//! Reads pass in every state. A wblock's place on a shadow is its number, so what cannot be written
-//! to its place can be written to no other on that shadow: "elsewhere" is another shadow, for the
-//! whole store (`attach`).
+//! Reads pass in every state. A wblock's place on a shadow is its number, so a wblock that cannot
+//! be written to its place can be written to no other on that shadow. If others can be, its records
+//! go to those, and it is out of use (`places`): that is healing still. Else "elsewhere" is another
+//! shadow, for the whole store (`attach`).
 //!
 //! Invariants
 //! - V1  A barrier returns `Ok` only for its ticket, and that only after a sync that succeeded
@@ -241,6 +242,14 @@ impl Service {
                     }
                 }
             }
+        }
+    }
+
+    /// Before the reclaimers end: gives the thread, if it has begun, the time to flush all that was
+    /// committed, should something have to be moved for it. What comes of it `stop` tells.
+    pub fn settle(&self, patience: Duration) {
+        if lock(&self.thread).is_some() {
+            let _ = self.barrier(patience);
         }
     }
 

@@ -244,17 +244,24 @@ impl ShadowSet {
         })
     }
 
-    /// After the last write of a run, with the census of each member.
+    /// After the last write of a run, with the census of each member; `whole_from`: wblocks of
+    /// earlier sequences may have been written in part.
     ///
     /// # Errors
     ///
     /// The system's, as [`Error::Io`].
-    pub fn mark_clean(&mut self, clock_floor: u64, censuses: Vec<Census>) -> Result<()> {
+    pub fn mark_clean(
+        &mut self,
+        clock_floor: u64,
+        censuses: Vec<Census>,
+        whole_from: Option<Sequence>,
+    ) -> Result<()> {
         for (standing, census) in self.standings.iter_mut().zip(censuses) {
             standing.census = Some(census);
         }
         self.rewrite(|superblock| {
             superblock.clean = true;
+            superblock.whole_from = whole_from.unwrap_or(superblock.whole_from);
             superblock.clock_floor = clock_floor.max(superblock.clock_floor);
         })
     }

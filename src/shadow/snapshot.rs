@@ -177,7 +177,7 @@ impl SnapshotWriter {
         };
         let censuses = (0..geometry.stripes).map(census).collect();
         // Syncs the wblocks along with it: until then, the superblocks say INCOMPLETE.
-        self.set.mark_clean(floor_us, censuses)?;
+        self.set.mark_clean(floor_us, censuses, None)?;
         // Both copies, for one of them may rot.
         self.set.rewrite(|superblock| superblock.incomplete = false)?;
         self.set.rewrite(|_| {})

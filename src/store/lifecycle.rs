@@ -12,7 +12,7 @@ use crate::upkeep::pins_are_gone;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long `close` waits for calls in flight before it flushes without them.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
@@ -209,15 +209,22 @@ impl Inner {
     fn close_parts(&self) -> Result<()> {
         // C1: writers that found the store open are done before the last flush begins.
         pins_are_gone(CLOSE_PATIENCE);
+        let patience = self.settings.close_deadline();
+        let deadline = Instant::now() + patience;
+        if let Some(shadow) = &self.shadow {
+            // While there are reclaimers, should a place of the shadow prove to be bad. What comes
+            // of it the end of the thread tells.
+            shadow.settle(patience);
+        }
         self.reclaim.stop();
         self.upkeep.stop();
         let Some(shadow) = &self.shadow else {
             event!(INFO, "store closed");
             return Ok(());
         };
-        let patience = self.settings.close_deadline();
+        let left = deadline.saturating_duration_since(Instant::now());
         let stopped =
-            shadow.stop(patience).map_err(|why| self.unmet(why, ("close_deadline", patience)));
+            shadow.stop(left).map_err(|why| self.unmet(why, ("close_deadline", patience)));
         stopped
             .inspect(|()| event!(INFO, "store closed"))
             .inspect_err(|error| failed("store closed, and not all is durable", error))

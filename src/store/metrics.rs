@@ -96,6 +96,7 @@ pub const METRICS: &[Metric] = table! {
     gauge "brindle_wblocks_emptying" Count wblocks.emptying: "Wblocks being emptied.";
     gauge "brindle_wblocks_quarantined" Count wblocks.quarantined: "Wblocks empty and waiting.";
     gauge "brindle_wblocks_damaged" Count wblocks.damaged: "Wblocks out of use for this run.";
+    gauge "brindle_wblocks_bad" Count wblocks.bad: "Wblocks whose places on the shadow are bad.";
     gauge "brindle_stripes" Count stripes: "Stripes.";
     gauge "brindle_wblock_bytes" Bytes wblock_bytes: "Bytes in one wblock.";
     gauge "brindle_oldest_pin_milliseconds" Milliseconds oldest_pin_ms: "Age of the oldest pin.";

@@ -91,6 +91,9 @@ pub struct WblockCounts {
     pub quarantined: u64,
     /// Out of use for this run: their header was damaged at cold start.
     pub damaged: u64,
+    /// Emptied and out of use, for writes to their places on the shadow fail. What they held was
+    /// written elsewhere before anything was acknowledged. Time to replace the device.
+    pub bad: u64,
 }
 
 /// How a store is.
@@ -158,15 +161,17 @@ impl Store {
 }
 
 impl WblockCounts {
-    /// Counts one in `state`.
-    pub(super) fn count(&mut self, state: State) {
-        let count = match state {
+    /// Counts `wblock`.
+    pub(super) fn count(&mut self, wblock: &Wblock) {
+        let count = match wblock.state() {
             State::Free => &mut self.free,
             State::Open => &mut self.open,
             State::Sealed => &mut self.sealed,
             State::Used => &mut self.used,
             State::Defrag => &mut self.defrag,
             State::Emptying => &mut self.emptying,
+            State::Retired => &mut self.bad,
+            State::Quarantined if wblock.is_stuck() => &mut self.bad,
             State::Quarantined | State::Struck => &mut self.quarantined,
             State::Damaged => &mut self.damaged,
         };
@@ -223,7 +228,7 @@ impl Inner {
     fn wblock_counts(&self) -> WblockCounts {
         let mut counts = WblockCounts::default();
         for (_, wblock) in self.keyspace.stripes().wblocks() {
-            counts.count(wblock.state());
+            counts.count(wblock);
         }
         counts
     }

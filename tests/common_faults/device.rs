@@ -32,6 +32,8 @@ const TTL: Duration = Duration::ZERO;
 const SERVERS: usize = 4;
 /// How far off a misdirected write lands.
 const ASIDE: usize = 2 * (64 << 10);
+/// The size of a wblock, and of what is in front of the first.
+const PLACE: usize = 64 << 10;
 const SLOW: Duration = Duration::from_millis(30);
 
 /// What goes wrong, at the n-th write, sync or read from when it was armed.
@@ -41,6 +43,8 @@ pub enum Fault {
     Error(i32),
     /// So do all from there on.
     Errors(i32),
+    /// A write to a wblock fails, and so do all later ones to that wblock's place.
+    Sore,
     /// A write moves about half of what it was given, and an odd count.
     Short,
     /// So do all from there on, of more than a sector.
@@ -121,6 +125,8 @@ struct State {
     was_met: bool,
     is_gone: bool,
     is_held: bool,
+    /// The bytes that begin there in a file take no writes.
+    sore: Option<(INodeNo, usize)>,
     rng: Rng,
 }
 
@@ -213,6 +219,7 @@ impl Device {
             was_met: false,
             is_gone: false,
             is_held: false,
+            sore: None,
             rng: Rng::new(seed),
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
@@ -327,7 +334,19 @@ impl Served {
     fn write_by_rule(&self, ino: INodeNo, offset: usize, data: &[u8]) -> Result<usize, i32> {
         let mut state = self.0.lock();
         let bytes = data.len();
-        let whole = match state.meets(Kind::Write) {
+        // What is in front of the wblocks does not count.
+        let is_of_wblock = offset >= PLACE;
+        let met = match state.rule {
+            Some((Fault::Sore, _)) if !is_of_wblock => None,
+            _ => state.meets(Kind::Write),
+        };
+        if matches!(met, Some((Fault::Sore, _))) {
+            let place = (ino, offset - offset % PLACE);
+            if *state.sore.get_or_insert(place) == place {
+                return Err(libc::EIO);
+            }
+        }
+        let whole = match met {
             Some((Fault::Error(errno), true) | (Fault::Errors(errno), _)) => {
                 return Err(errno);
             }

@@ -227,8 +227,8 @@ impl Map {
                     let rblocks = stripes.live_rblocks(*id);
                     live += rblocks;
                     let state = wblock.state();
-                    map.wblocks.count(state);
-                    if !matches!(state, State::Free | State::Quarantined | State::Struck) {
+                    map.wblocks.count(wblock);
+                    if !matches!(state, State::Free | State::Quarantined | State::Struck | State::Retired) {
                         map.dead_bytes +=
                             u64::from(wblock.dead_rblocks()) * u64::from(RBLOCK_BYTES);
                     }
@@ -272,11 +272,11 @@ fn place_of(state: State) -> usize {
         State::Used => 4,
         State::Quarantined | State::Struck => 5,
         State::Free => 6,
-        State::Damaged => 7,
+        State::Damaged | State::Retired => 7,
     }
 }
 
-/// The state that most of the wblocks of a cell are in; damage, if there is any.
+/// The state that most of the wblocks of a cell are in; damage or a bad place, if there is any.
 fn glyph(counts: &[u32; STATES.len()]) -> char {
     let [.., damaged] = counts;
     if *damaged > 0 {

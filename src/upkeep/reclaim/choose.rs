@@ -162,6 +162,19 @@ impl Chooser {
         }
     }
 
+    /// A wblock to be emptied before any other: its place on the shadow is bad, and barriers wait
+    /// until what it holds is elsewhere.
+    pub(super) fn find_bad(&self, stripes: &Stripes) -> Option<WblockId> {
+        if stripes.bad_wblocks() == 0 {
+            return None;
+        }
+        self.own.clone().map(WblockId).find(|wblock| {
+            let entry = stripes.wblock(*wblock);
+            let is_ready = entry.is_bad() && entry.state() == State::Used;
+            is_ready && !self.passed_over.contains(wblock) && stripes.unname(*wblock)
+        })
+    }
+
     /// `wblock` could not be emptied: leave it until the next sweep.
     pub(super) fn pass_over(&mut self, wblock: WblockId) {
         self.passed_over.push(wblock);

@@ -237,9 +237,19 @@ impl Reclaimer {
         }
         let was_pressed = std::mem::replace(&mut self.is_pressed, choice.is_pressed);
         counters::change(&common.counters.pressed, was_pressed.into(), choice.is_pressed.into());
-        if let Some((wblock, plan)) = choice.next {
+        if let Some((wblock, mut plan)) = choice.next {
+            // Nothing is left behind where it may not be durable.
+            if common.stripes().wblock(wblock).is_bad() {
+                plan = Plan::Move;
+            }
             common.stripes().wblock(wblock).enter(State::Emptying);
             self.cleaner = Some(Cleaner::new(wblock, plan));
+        }
+        if self.cleaner.is_none()
+            && let Some(wblock) = self.chooser.find_bad(common.stripes())
+        {
+            common.stripes().wblock(wblock).enter(State::Emptying);
+            self.cleaner = Some(Cleaner::new(wblock, Plan::Move));
         }
         choice
     }

@@ -203,7 +203,7 @@ impl Raid {
                 (self.next, self.half_way, self.looks) = (self.next + 1, None, 0);
                 return Some(false);
             }
-            State::Free | State::Struck | State::Damaged => {
+            State::Free | State::Struck | State::Retired | State::Damaged => {
                 // Also one that was half walked: what it held does not count any more, and if it
                 // is free, somebody may be about to open it.
                 self.go_on();
@@ -249,7 +249,8 @@ impl Raid {
         wblock: WblockId,
         (at, until): (u32, u32),
     ) -> u32 {
-        let is_leaving = common.stripes().wblock(wblock).state() == State::Quarantined;
+        let entry = common.stripes().wblock(wblock);
+        let is_leaving = entry.state() == State::Quarantined && !entry.is_stuck();
         let mut records = Records::new(common, wblock, at, until);
         while let Some(met) = records.next(guard) {
             let Some(noted) = self.noted.get_mut(&met.hash.0) else { continue };

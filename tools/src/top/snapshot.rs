@@ -125,12 +125,14 @@ pub(crate) struct WblockCounts {
     pub(crate) defrag: u64,
     pub(crate) emptying: u64,
     pub(crate) quarantined: u64,
+    #[serde(default)]
+    pub(crate) bad: u64,
     pub(crate) damaged: u64,
 }
 
 impl WblockCounts {
     /// Each by its name.
-    pub(crate) fn named(&self) -> [(u64, &'static str); 8] {
+    pub(crate) fn named(&self) -> [(u64, &'static str); 9] {
         [
             (self.free, "free"),
             (self.open, "open"),
@@ -139,6 +141,7 @@ impl WblockCounts {
             (self.defrag, "defrag"),
             (self.emptying, "emptying"),
             (self.quarantined, "quarantined"),
+            (self.bad, "of bad place"),
             (self.damaged, "damaged"),
         ]
     }
@@ -256,7 +259,8 @@ pub(crate) struct StripeMap {
     pub(crate) live_bytes: u64,
     pub(crate) dead_bytes: u64,
     /// A letter for each cell, for the state that most of its wblocks are in: `.` free, `o` open,
-    /// `s` sealed, `u` used, `d` defrag, `e` emptying, `q` quarantined; `!` if one is damaged.
+    /// `s` sealed, `u` used, `d` defrag, `e` emptying, `q` quarantined; `!` if one is damaged,
+    /// or its place on the shadow is bad.
     pub(crate) states: String,
     /// A digit for each cell: the tenth of its room that is live; else its state.
     pub(crate) live: String,

@@ -28,6 +28,7 @@ use crate::shadow::io::{FileIndex, Members, OpenedIo, Prefer, members, sector};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
 use std::collections::HashSet;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
@@ -191,6 +192,12 @@ impl SimDisk {
     /// wait for the next.
     pub fn inject(&self, on: FaultOn, skip: u64, times: u64, fault: Fault) {
         self.state().plan.add(on, skip, times, fault);
+    }
+
+    /// The bytes `range` of `file` are bad: what touches them is refused with `EIO`, until the
+    /// faults are cleared. A write may have landed in part.
+    pub fn spoil(&self, on: FaultOn, file: FileIndex, range: Range<u64>) {
+        self.state().plan.add_sore(on, file.index(), range);
     }
 
     /// Strikes `per_mille` of all operations with those of `faults` that are for their kind.

@@ -1,6 +1,8 @@
 //! Which operation goes wrong, and how: by number or by seed.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -71,16 +73,45 @@ struct Dice {
     faults: Vec<(FaultOn, Fault)>,
 }
 
+/// A part of a file that is bad.
+#[derive(Debug)]
+struct Sore {
+    on: FaultOn,
+    file: usize,
+    /// Unit: bytes.
+    range: Range<u64>,
+}
+
 /// All faults to come.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     rules: Vec<Rule>,
+    sores: Vec<Sore>,
     dice: Option<Dice>,
 }
 
 impl Plan {
     pub(super) fn add(&mut self, on: FaultOn, skip: u64, times: u64, fault: Fault) {
         self.rules.push(Rule { on, skip, times, fault });
+    }
+
+    pub(super) fn add_sore(&mut self, on: FaultOn, file: usize, range: Range<u64>) {
+        self.sores.push(Sore { on, file, range });
+    }
+
+    /// The fault of the next operation, of kind `on` and at that place.
+    pub(super) fn pick_at(
+        &mut self,
+        on: FaultOn,
+        file: usize,
+        range: &Range<u64>,
+    ) -> Option<Fault> {
+        let picked = self.pick(on);
+        let is_sore = self.sores.iter().any(|sore| {
+            let meets = sore.range.start < range.end && range.start < sore.range.end;
+            meets && (sore.on, sore.file) == (on, file)
+        });
+        if is_sore { Some(Fault::Errno(libc::EIO)) } else { picked }
     }
 
     pub(super) fn set_dice(&mut self, seed: u64, per_mille: u16, faults: &[(FaultOn, Fault)]) {

@@ -72,7 +72,8 @@ impl State {
         let Some(offset) = self.whole_sectors(offset, bytes.len()) else {
             return self.begin(file, Task::Misaligned, None);
         };
-        let fault = self.plan.pick(FaultOn::Write);
+        let range = offset as u64..(offset + bytes.len()) as u64;
+        let fault = self.plan.pick_at(FaultOn::Write, file, &range);
         let mut offset = offset;
         let mut stored = bytes;
         match fault {
@@ -98,7 +99,8 @@ impl State {
         let Some(offset) = self.whole_sectors(offset, bytes) else {
             return self.begin(file, Task::Misaligned, None);
         };
-        let fault = self.plan.pick(FaultOn::Read);
+        let range = offset as u64..(offset + bytes) as u64;
+        let fault = self.plan.pick_at(FaultOn::Read, file, &range);
         self.begin(file, Task::Read { offset, bytes }, fault)
     }
 
