@@ -261,6 +261,38 @@ fn kill_all(piece: Piece) {
     }
 }
 
+/// The path that `call` names: quoted (of `mkdir`), or of its descriptor (of `fsync`).
+fn path_in<'l>(line: &'l str, call: &str, marks: (char, char)) -> Option<&'l str> {
+    let rest = line.split_once(&format!("{call}("))?.1;
+    let rest = rest.split_once(marks.0)?.1;
+    rest.split_once(marks.1).map(|(path, _)| path)
+}
+
+#[test]
+fn each_directory_that_open_creates_is_synced_in_the_one_above() {
+    if !can_trace() {
+        return skip::skip_cases(1, "no program can be traced here (strace)");
+    }
+    let scratch = tempfile::tempdir().expect("a directory");
+    let log = scratch.path().join("trace");
+    let journal = scratch.path().join("journal");
+    let shadow = scratch.path().join("one/two/three");
+    let setup = Setup { writes: 8, ..Setup::new(shadow.clone(), journal, 7) };
+    let strace = ["strace", "-f", "-y", "-e", "trace=mkdir,fsync", "-o", text(&log)];
+    let mut victim = Victim::start(&strace, "goes on", &setup);
+    assert!(victim.hears("closed").is_some(), "{:?}", victim.said);
+    let _ = victim.finish();
+    let trace = fs::read_to_string(&log).expect("a trace");
+    for dir in shadow.ancestors().take_while(|dir| *dir != scratch.path()) {
+        let above = dir.parent().expect("below the scratch directory");
+        let made = |line: &&str| path_in(line, "mkdir", ('"', '"')) == Some(text(dir));
+        let synced = |line: &str| path_in(line, "fsync", ('<', '>')) == Some(text(above));
+        let mut rest = trace.lines().skip_while(|line| !made(line));
+        assert!(rest.next().is_some(), "{dir:?} is made: {trace}");
+        assert!(rest.any(synced), "{above:?} is synced after: {trace}");
+    }
+}
+
 fn limit() -> u64 {
     amount("BRINDLE_KILL_POINTS", POINTS).max(1)
 }

@@ -1,7 +1,7 @@
 //! The files of a shadow: by which names, which exist, and creating them.
 #![forbid(unsafe_code)]
 
-use super::io::{OpenError, ShadowFile};
+use super::io::{OpenError, ShadowFile, sync_directory};
 use super::set::member_bytes;
 use crate::config::Shadow;
 use crate::error::{Error, Result};
@@ -278,7 +278,8 @@ fn check_blank(file: &ShadowFile, bytes: u64) -> Result<()> {
     Err(Error::NotAShadow { path: path(), found })
 }
 
-/// Creates `dir` and what is missing above it.
+/// Creates `dir` and what is missing above it, durably: a file whose directory a power cut takes
+/// away is lost, whatever was synced in it.
 fn create_dirs(dir: &Path, created: &mut Created) -> Result<()> {
     let missing: Vec<&Path> =
         dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
@@ -286,6 +287,16 @@ fn create_dirs(dir: &Path, created: &mut Created) -> Result<()> {
         let failed = |source| Error::Io { op: "create", path: path.to_owned(), source };
         fs::create_dir(path).map_err(failed)?;
         created.dirs.push(path.to_owned());
+        sync_directory(path).map_err(|source| Error::Io {
+            op: "sync the directory of",
+            path: path.to_owned(),
+            source,
+        })?;
+    }
+    // One that was there may be of a run that ended between the two steps. Best effort: nobody
+    // need be allowed to open what lies further up.
+    for path in dir.ancestors().filter(|path| path.file_name().is_some()) {
+        let _ = sync_directory(path);
     }
     Ok(())
 }

@@ -296,7 +296,11 @@ fn remove(path: &Path) {
 }
 
 /// Makes the entry of `path` in its directory durable.
-fn sync_directory(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+///
+/// The system's.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -34,7 +34,7 @@ pub use block::{BlockIo, Buffer, FileIndex};
 pub use blocking::{Blocking, open_backend};
 pub use blocking::{OpenedIo, Prefer};
 pub use counters::{IoCounters, IoCounts};
-pub use file::{OpenError, ShadowFile};
+pub use file::{OpenError, ShadowFile, sync_directory};
 pub use members::{Members, ShadowFiles};
 #[cfg(any(test, feature = "testing"))]
 pub use ring::Ring;
