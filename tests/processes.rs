@@ -48,6 +48,7 @@ fn child_entry() {
         }
         "lock" => a_forked_child_that_lives_on(dir),
         "lock of a closing child" => a_forked_child_that_drops_its_handle(dir),
+        "store of a forked child" => a_forked_child_with_a_store(dir),
         "exec" => exec_with(dir),
         "lock of a program" => a_program_that_lives_on(dir),
         "idle" => idle_with(dir),
@@ -156,6 +157,41 @@ fn a_forked_child_that_drops_its_handle(dir: &Path) {
     store.close().expect("the parent closes");
 }
 
+/// The parent holds pins, in threads that the child does not have; the child opens a store of its
+/// own, and fills it many times over.
+fn a_forked_child_with_a_store(dir: &Path) {
+    let store = Store::open(config(dir)).expect("a new store");
+    store.put("key", "value").expect("there is room");
+    let (pinned, is_pinned) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        let mut holders = Vec::new();
+        for _ in 0..3 {
+            let (store, pinned) = (store.clone(), pinned.clone());
+            let (done, is_done) = std::sync::mpsc::channel::<()>();
+            holders.push(done);
+            scope.spawn(move || {
+                let held = store.get("key");
+                pinned.send(()).expect("somebody waits");
+                let _ = is_done.recv();
+                drop(held);
+            });
+        }
+        (0..3).for_each(|_| is_pinned.recv().expect("three threads"));
+        let own = dir.join("own");
+        let child = fork(move || {
+            let own = Store::open(config(&own)).expect("a store of its own");
+            for turn in 0..4_000_u32 {
+                own.put(format!("key-{}", turn % 50), [7; 3_000]).expect("space comes back");
+            }
+            own.close().is_ok()
+        });
+        assert_eq!(wait(child), 0, "the child's store goes on as any other");
+        drop(holders);
+    });
+    store.put("after", "the fork").expect("the parent goes on");
+    store.close().expect("the parent closes");
+}
+
 /// Another process, which tries to open the store.
 #[test]
 fn opener() {
@@ -236,6 +272,11 @@ fn a_forked_child_is_told_and_the_parent_goes_on() {
 fn a_forked_child_keeps_no_lock_and_takes_none() {
     run("lock");
     run("lock of a closing child");
+}
+
+#[test]
+fn a_forked_child_may_have_a_store_of_its_own() {
+    run("store of a forked child");
 }
 
 #[test]

@@ -14,6 +14,7 @@ static REGISTER: Once = Once::new();
 extern "C" fn in_child() {
     // ORDERING: Relaxed. The child has one thread.
     FORKS.fetch_add(1, Relaxed);
+    super::epoch::begin_anew();
 }
 
 /// Forks between the first process of this image and this one.
@@ -26,7 +27,7 @@ pub fn count() -> u32 {
 /// Starts to count. Called by each open.
 pub fn watch() {
     REGISTER.call_once(|| {
-        // SAFETY: `in_child` is async-signal-safe: one atomic addition.
+        // SAFETY: `in_child` is async-signal-safe: some atomic stores.
         let failed = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         assert_eq!(failed, 0, "pthread_atfork: out of memory");
     });

@@ -28,4 +28,4 @@ mod tests;
 pub use model::{Guard, advance, pin};
 pub use passage::Passage;
 #[cfg(not(any(loom, shuttle)))]
-pub use pin::{Guard, advance, pin};
+pub use pin::{Guard, advance, begin_anew, pin};

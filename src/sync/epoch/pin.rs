@@ -3,15 +3,20 @@
 //! Slots stand on a list that only grows, as long as the most threads that ever pinned at once. A
 //! steward that walks it without seeing a new slot is as one that does not see its first session:
 //! the slot is pushed before it begins (L1 of `slot`).
+//!
+//! A forked child has none of the threads whose sessions the list shows, and whoever was at the
+//! stewardship is not there to give it back. So it begins anew, with an empty list and a steward
+//! of its own; the parent's are left alone, with what was deferred there: it is the parent's.
 
 use super::slot::Slot;
 use super::steward::Steward;
 use crate::sync::{Acquire, AtomicPtr, Mutex, Relaxed, Release, fence_seq_cst};
 use crossbeam_epoch::{Collector, Guard as Cover, LocalHandle};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr;
-use std::sync::{OnceLock, TryLockError};
+use std::sync::TryLockError;
 
 /// Keeps the current thread pinned: nothing retired from now on is reclaimed until it drops.
 #[derive(Debug)]
@@ -97,9 +102,9 @@ struct Slots {
 }
 
 static SLOTS: AtomicPtr<Slots> = AtomicPtr::new(ptr::null_mut());
-static WORLD: OnceLock<World> = OnceLock::new();
+static WORLD: AtomicPtr<World> = AtomicPtr::new(ptr::null_mut());
 
-/// What the process has once.
+/// What the process has once, and a forked child anew. Leaked.
 struct World {
     collector: Collector,
     stewardship: Mutex<Stewardship>,
@@ -119,7 +124,8 @@ unsafe impl Send for Stewardship {}
 thread_local! {
     static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
     static AT_END: AtEnd = const { AtEnd };
-    static HANDLE: LocalHandle = world().collector.register();
+    /// The thread's participant, and of which world.
+    static HANDLE: RefCell<Option<(*const World, LocalHandle)>> = const { RefCell::new(None) };
 }
 
 /// Gives the thread's slot back when the thread ends.
@@ -134,20 +140,53 @@ impl Drop for AtEnd {
 }
 
 fn world() -> &'static World {
-    WORLD.get_or_init(|| {
-        let collector = Collector::new();
-        let handles = [collector.register(), collector.register()];
-        let steward = Steward::new(handles[0].pin());
-        let stewardship = Stewardship { steward, handles };
-        let has_barrier = barrier::register();
-        World { collector, stewardship: Mutex::new(stewardship), has_barrier }
-    })
+    // ORDERING: Acquire, pairs with `create_world`.
+    let world = WORLD.load(Acquire);
+    // SAFETY: what is published was leaked.
+    unsafe { world.as_ref() }.unwrap_or_else(create_world)
+}
+
+#[cold]
+fn create_world() -> &'static World {
+    let collector = Collector::new();
+    let handles = [collector.register(), collector.register()];
+    let steward = Steward::new(handles[0].pin());
+    let stewardship = Stewardship { steward, handles };
+    let has_barrier = barrier::register();
+    let world = World { collector, stewardship: Mutex::new(stewardship), has_barrier };
+    let world: &'static World = Box::leak(Box::new(world));
+    let pointer = ptr::from_ref(world).cast_mut();
+    // ORDERING: Release, pairs with `world`: what it holds. Acquire on failure: the other's.
+    match WORLD.compare_exchange(ptr::null_mut(), pointer, Release, Acquire) {
+        Ok(_) => world,
+        // SAFETY: as in `world`. Ours stays, which happens once at most for each thread.
+        Err(first) => unsafe { first.as_ref() }.unwrap_or(world),
+    }
+}
+
+/// In a forked child, before anything else: see the file header. Takes no lock and no memory.
+pub fn begin_anew() {
+    // ORDERING: Relaxed, both. The child has one thread.
+    SLOTS.store(ptr::null_mut(), Relaxed);
+    // ORDERING: as above.
+    WORLD.store(ptr::null_mut(), Relaxed);
+    let _ = SLOT.try_with(|own| own.set(None));
 }
 
 /// A guard of the collector's, for who defers. In a thread-local destructor, after the thread's
 /// handle is gone, one of its own.
 fn cover() -> Cover {
-    HANDLE.try_with(LocalHandle::pin).unwrap_or_else(|_gone| world().collector.register().pin())
+    let world = world();
+    let own = HANDLE.try_with(|own| {
+        let is_of_world = |(of, _): &(*const World, LocalHandle)| ptr::eq(*of, world);
+        if !own.borrow().as_ref().is_some_and(is_of_world) {
+            // What the parent's participant would run when it goes is the parent's.
+            let _left = ManuallyDrop::new(own.replace(Some((world, world.collector.register()))));
+        }
+        // Not borrowed for writing: this may run what was deferred, which may come here again.
+        own.borrow().as_ref().map(|(_, handle)| handle.pin())
+    });
+    own.ok().flatten().unwrap_or_else(|| world.collector.register().pin())
 }
 
 /// One turn of the steward, unless another thread is at it. False: sessions are in its way.
