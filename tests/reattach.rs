@@ -34,7 +34,7 @@ use oracle::{Contents, Life, Log, contents};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where the clock starts: microseconds since 1970.
 const START_US: u64 = 1_700_000_000_000_000;
@@ -578,6 +578,88 @@ fn members_of_two_places_of_one_store_are_not_mixed() {
     assert!(matches!(refused, Err(Error::ShadowMismatch { .. })), "{refused:?}");
     let store = Store::open(config(2, 16).shadow_devices(devices)).unwrap();
     assert_eq!(store.get("key").as_deref(), Some(&b"value"[..]));
+}
+
+#[test]
+fn a_target_of_which_a_crash_left_a_part_of_the_first_superblock_can_be_moved_to() {
+    let (store, mut pump) =
+        Harness::default().open_pumped(config(1, 6), Arc::new(disk(1, 6))).unwrap();
+    store.put("key", "value").unwrap();
+    pump.barrier().unwrap();
+    let to = disk(1, 6);
+    let moving = begin_move(&store, Arc::new(to.clone())).unwrap();
+    pump.poll(false).unwrap();
+    assert!(moving.outcome().is_none(), "it has begun, and not ended");
+    // The first superblock is written, and synced.
+    let (mut told, mut torn) = (0, 0);
+    for (point, seed) in (0..=4).flat_map(|point| (0..64).map(move |seed| (point, seed))) {
+        let left = to.crash_at(point, seed);
+        if let Err(error) = Harness::default().open_pumped(config(1, 6), Arc::new(left.clone())) {
+            let text = error.to_string();
+            assert!(text.contains("whole where it was before"), "{point}, {seed}: {text}");
+            told += 1;
+            torn += u32::from(text.contains("cut short"));
+        }
+        // Only asked for: the other move goes on.
+        let again = begin_move(&store, Arc::new(to.crash_at(point, seed)));
+        assert!(again.is_ok(), "cut at {point}, {seed}: {again:?}");
+    }
+    assert!(told > torn && torn > 0, "{told} whole or torn, {torn} torn");
+    let other = Harness::default().open_pumped(config(1, 6), Arc::new(disk(1, 6))).unwrap().0;
+    let refused = (0..64).filter(|seed| {
+        let left = Arc::new(to.crash_at(2, *seed));
+        matches!(begin_move(&other, left), Err(Error::NotAShadow { .. }))
+    });
+    assert!(refused.count() > 0, "of another store it is not written over");
+}
+
+#[test]
+fn a_device_that_hangs_during_a_move_holds_up_no_reader_and_puts_for_a_while_only() {
+    let (old, new) = (disk(1, 32), disk(1, 32));
+    let wait = Duration::from_millis(50);
+    let config = config(1, 32)
+        .flush_deadline(wait)
+        .close_deadline(Duration::from_secs(20))
+        .overload_wait(wait)
+        .max_write_cache(4 * 64 << 10)
+        .flush_max_ms(1);
+    let store = Harness::default().open_on(config, Arc::new(old.clone())).unwrap();
+    store.put("key", "value").unwrap();
+    while store.flush().is_err() {}
+    old.inject(FaultOn::Sync, 0, u64::MAX, Fault::Stall);
+    store.put("key", "newer").unwrap();
+    while !matches!(store.flush(), Err(Error::DeadlinePassed { .. })) {}
+    let moving = begin_move(&store, Arc::new(new)).unwrap();
+    let mut refused = 0;
+    let began = Instant::now();
+    for turn in 0..2_000_u32 {
+        let at = Instant::now();
+        if let Err(error) = store.put(format!("key-{}", turn % 20), [7; 4_000]) {
+            assert!(matches!(error, Error::Overloaded), "{error:?}");
+            refused += 1;
+        }
+        assert!(at.elapsed() < Duration::from_secs(5), "a put took {:?}", at.elapsed());
+        let at = Instant::now();
+        assert_eq!(store.get("key").as_deref(), Some(&b"newer"[..]));
+        assert!(at.elapsed() < Duration::from_secs(2), "a get took {:?}", at.elapsed());
+        if refused > 3 {
+            break;
+        }
+    }
+    assert!(refused > 3, "the write cache fills up in {:?}", began.elapsed());
+    assert!(moving.outcome().is_none(), "the old device does not let go of the thread");
+    old.clear_faults();
+    old.release();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let outcome = loop {
+        match moving.outcome() {
+            Some(outcome) => break outcome,
+            None => assert!(Instant::now() < deadline, "the move goes on"),
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    outcome.unwrap();
+    while store.flush().is_err() {}
 }
 
 #[test]

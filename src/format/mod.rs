@@ -54,7 +54,7 @@ pub use record::{
 pub use scan::{Damage, DamageCause, DamageKind, WblockPlace, WblockScan, scan_wblock};
 pub use superblock::{
     CopyError, CopyName, DamagedCopy, FORMAT_VERSION, Found, SUPERBLOCK_AREA_BYTES,
-    SUPERBLOCK_BYTES, SUPERBLOCK_COPY_B_OFFSET, Superblock, choose,
+    SUPERBLOCK_BYTES, SUPERBLOCK_COPY_B_OFFSET, Superblock, choose, cut_mark,
 };
 pub use view::{RecordView, Verdict};
 

@@ -401,6 +401,17 @@ fn is_torn_creation(bytes: &[u8], generation: u64) -> bool {
     is_tail_alone || (is_first && copy.census.iter().all(|byte| *byte == 0))
 }
 
+/// Whose copy this would have become, if neither of `a` and `b` verifies and they are what is left
+/// of the first superblock of one: generation 3, INCOMPLETE, in copy A, where B is blank. Nothing
+/// that counts lies behind it: a copy that has arrived has both, of higher generations.
+pub fn cut_mark(a: &[u8], b: &[u8]) -> Option<StoreId> {
+    let (copy, _) = CopyBytes::ref_from_prefix(a).ok()?;
+    let is_ours = copy.magic == MAGIC && copy.format_version.get() == FORMAT_VERSION;
+    let is_mark = copy.generation.get() == 3 && copy.flags.get() == INCOMPLETE;
+    let is_blank = copy.census.iter().chain(b).all(|byte| *byte == 0);
+    (is_ours && is_mark && is_blank).then_some(StoreId(copy.store_id))
+}
+
 fn choose_whole(a: Superblock, b: Superblock) -> Found {
     let error = if a.is_same_shadow(&b) { None } else { Some(CopyError::Disagrees) };
     if a.generation >= b.generation {

@@ -18,7 +18,8 @@
 //! - N2  The bytes on the new shadow are those in memory, mended: the same sequences, so a cold
 //!   start of the one finds what a cold start of the other would. A wblock that holds nothing gets
 //!   a header of zeros, for there may be an old one; so does one that cold start could not read.
-//! - N3  Nothing is written to what is neither blank nor an incomplete copy of this very store.
+//! - N3  Nothing is written to what is neither blank nor an incomplete copy of this very store,
+//!   or what a crash has left of the first superblock of one.
 //! - N4  The memory that it takes is one wblock, and 8 bytes for each.
 //!
 //! Checked by: `tests/reattach.rs`.
@@ -27,7 +28,7 @@
 use super::files;
 use super::flusher::Flusher;
 use super::io::{FileIndex, Members, Prefer, ShadowFile, ShadowFiles};
-use super::set::{ShadowSet, Standing, mismatch, read_superblock};
+use super::set::{ShadowSet, Standing, is_cut_mark, mismatch, read_superblock};
 use crate::config::Shadow;
 use crate::error::{Error, Result};
 use crate::format::{CopyName, StoreId, Superblock, WblockPlace, mend};
@@ -116,6 +117,10 @@ pub fn survey_targets(
     geometry: Geometry,
 ) -> Result<Vec<Option<Standing>>> {
     let target = |file| {
+        // The first write of a move that a crash has cut within: nothing was written behind it.
+        if is_cut_mark(members, file, store_id)? {
+            return Ok(None);
+        }
         let Some(standing) = read_superblock(members, file)? else { return Ok(None) };
         let found = &standing.superblock;
         let is_ours = found.incomplete

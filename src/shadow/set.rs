@@ -21,7 +21,7 @@ use crate::config::Shadow;
 use crate::error::{Error, Result};
 use crate::format::{
     Census, CopyName, Found, SUPERBLOCK_AREA_BYTES, SUPERBLOCK_BYTES, SUPERBLOCK_COPY_B_OFFSET,
-    StoreId, Superblock, choose,
+    StoreId, Superblock, choose, cut_mark,
 };
 use crate::planted::{Bug, is_planted};
 use crate::sync::Arc;
@@ -377,15 +377,8 @@ fn check_member(
 /// The superblock in force; `None`: blank.
 pub(super) fn read_superblock(members: &dyn Members, file: FileIndex) -> Result<Option<Standing>> {
     let path = || members.path(file).to_owned();
-    let failed =
-        |source: io::Error| Error::Io { op: "read the superblock of", path: path(), source };
-    let bytes = members.bytes(file).map_err(failed)?;
-    let mut copies = [vec![0; SUPERBLOCK_BYTES], vec![0; SUPERBLOCK_BYTES]];
-    for (copy, offset) in copies.iter_mut().zip([0, SUPERBLOCK_COPY_B_OFFSET]) {
-        let read = members.read_at(file, offset, copy).map_err(failed)?;
-        copy.truncate(read);
-    }
-    let [a, b] = &copies;
+    let (bytes, [a, b]) = &read_copies(members, file)?;
+    let bytes = *bytes;
     match choose(a, b) {
         Found::Superblock { superblock, copy, damaged } => {
             let bytes = if copy == CopyName::A { a } else { b };
@@ -402,11 +395,46 @@ pub(super) fn read_superblock(members: &dyn Members, file: FileIndex) -> Result<
             Err(Error::NotAShadow { path: path(), found })
         }
         Found::NewerFormat(version) => Err(Error::UnsupportedFormat { path: path(), version }),
-        Found::Damaged { a, b } => {
-            let found = format!("a shadow with both superblock copies damaged ({a}; {b})");
+        Found::Damaged { a: why_a, b: why_b } => {
+            let found = match cut_mark(a, b) {
+                Some(store_id) => format!(
+                    "an unfinished copy of store {store_id}, cut short when it was begun: the \
+                     store is whole where it was before; move it here again, or remove this"
+                ),
+                None => {
+                    format!("a shadow with both superblock copies damaged ({why_a}; {why_b})")
+                }
+            };
             Err(Error::NotAShadow { path: path(), found })
         }
     }
+}
+
+/// The size of a member, and its two superblock copies, as far as it has them.
+fn read_copies(members: &dyn Members, file: FileIndex) -> Result<(u64, [Vec<u8>; 2])> {
+    let failed = |source: io::Error| {
+        let path = members.path(file).to_owned();
+        Error::Io { op: "read the superblock of", path, source }
+    };
+    let bytes = members.bytes(file).map_err(failed)?;
+    let mut copies = [vec![0; SUPERBLOCK_BYTES], vec![0; SUPERBLOCK_BYTES]];
+    for (copy, offset) in copies.iter_mut().zip([0, SUPERBLOCK_COPY_B_OFFSET]) {
+        let read = members.read_at(file, offset, copy).map_err(failed)?;
+        copy.truncate(read);
+    }
+    Ok((bytes, copies))
+}
+
+/// True if a member is what is left of the first superblock of a copy of store `store_id`, and
+/// neither of its superblock copies verifies: as good as blank to that store.
+pub(super) fn is_cut_mark(
+    members: &dyn Members,
+    file: FileIndex,
+    store_id: StoreId,
+) -> Result<bool> {
+    let (_, [a, b]) = read_copies(members, file)?;
+    let is_damaged = matches!(choose(&a, &b), Found::Damaged { .. });
+    Ok(is_damaged && cut_mark(&a, &b) == Some(store_id))
 }
 
 /// What the superblocks of a new store say before the first is written.
