@@ -7,7 +7,7 @@
 //! a crash point, as in `crash_sim`.
 //!
 //! `BRINDLE_CRASH_STATES=N` checks about N states in each test; `BRINDLE_SEED=S` starts at run S.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod common;
 #[expect(dead_code, reason = "nothing expires here")]

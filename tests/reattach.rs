@@ -621,7 +621,7 @@ fn a_device_that_hangs_during_a_move_holds_up_no_reader_and_puts_for_a_while_onl
         .flush_deadline(wait)
         .close_deadline(Duration::from_secs(20))
         .overload_wait(wait)
-        .max_write_cache(4 * 64 << 10)
+        .max_write_cache(256 << 10)
         .flush_max_ms(1);
     let store = Harness::default().open_on(config, Arc::new(old.clone())).unwrap();
     store.put("key", "value").unwrap();

@@ -48,10 +48,10 @@ mod tickets;
 pub use attach::{Answer, Request, open_target, survey_targets};
 #[cfg(not(any(loom, shuttle)))]
 pub use files::{Created, complete, reserve};
-#[cfg(all(feature = "testing", not(any(loom, shuttle))))]
-pub use flusher::Round;
 #[cfg(not(any(loom, shuttle)))]
 pub use flusher::Flusher;
+#[cfg(all(feature = "testing", not(any(loom, shuttle))))]
+pub use flusher::Round;
 #[cfg(not(any(loom, shuttle)))]
 pub use jobs::Layout;
 #[cfg(not(any(loom, shuttle)))]

@@ -23,6 +23,8 @@
 //!   not say that wblocks are whole, and of that one the census knows what was durable before. A
 //!   header that was refused and is there all the same reads as stale: nothing of it is taken.
 //! - K5  A device of which more than a small share is bad has failed as a whole.
+//! - K6  What cold start could not use must be struck out, for nobody knows what it holds: a place
+//!   that refuses even that is not given up, and the shadow has failed.
 //!
 //! Checked by: `tests/bad_places.rs`, on the simulated disk.
 #![forbid(unsafe_code)]
@@ -75,14 +77,19 @@ impl Flusher {
                     self.settle(&BTreeMap::from([(job.wblock, job)]));
                 }
                 Err(error) => match errno_of_place(&error.source) {
-                    Some(errno) => {
+                    Some(errno) if self.may_be_left(job.wblock) => {
                         suspects.push(Suspect { wblock: job.wblock, file: error.file, errno });
                     }
-                    None => return Vec::new(),
+                    _ => return Vec::new(),
                 },
             }
         }
         suspects
+    }
+
+    /// K6.
+    fn may_be_left(&self, wblock: WblockId) -> bool {
+        self.stripes.wblock(wblock).state() != State::Damaged
     }
 
     /// True if so many more bad places are no sign that the device as a whole fails (K5).
@@ -152,10 +159,13 @@ impl Flusher {
 
     /// True if something may be in a bad place and nowhere else on the shadow (K1).
     pub(super) fn is_moving_off(&self) -> bool {
-        !is_planted(Bug::AckBeforeMove) && self.places.bad.iter().any(|wblock| {
+        if is_planted(Bug::AckBeforeMove) {
+            return false;
+        }
+        self.places.bad.iter().any(|wblock| {
             let is_left = matches!(
                 self.stripes.wblock(*wblock).state(),
-                State::Quarantined | State::Struck | State::Retired | State::Damaged
+                State::Quarantined | State::Struck | State::Retired
             );
             !is_left || self.stripes.live_rblocks(*wblock) > 0
         })
