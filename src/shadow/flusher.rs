@@ -91,7 +91,7 @@ pub struct Flusher {
     lazy_sync: bool,
     /// Syncs as soon as a wblock is finished: there are no timed flushes to do it.
     sync_finished: bool,
-    progress: Vec<LaneProgress>,
+    pub(super) progress: Vec<LaneProgress>,
     /// To be written next: one job a wblock at most.
     pub(super) taken: Vec<Job>,
     /// Written, at least in part, and not synced since: by F3 one job a wblock at most.
@@ -99,7 +99,7 @@ pub struct Flusher {
     /// What is unsynced is to be written again before anything else.
     pub(super) is_doubted: bool,
     pub(super) places: Places,
-    ahead: Ahead,
+    pub(super) ahead: Ahead,
     completed: u64,
     /// Per lane: the oldest wblock not wholly durable (high half), and its durable rblocks.
     durable: Arc<[AtomicU64]>,
@@ -445,27 +445,6 @@ impl Flusher {
         }
     }
 
-    /// How much of `wblock` the shadow holds, or will once what was taken is durable: so much of it
-    /// is complete, and does not change while the flusher does not go on. Unit: rblocks.
-    pub(super) fn extent(&self, wblock: WblockId) -> u32 {
-        let job = self.taken.iter().find(|job| job.wblock == wblock);
-        let then = job.or_else(|| self.unsynced.get(&wblock)).map(|job| job.then);
-        let is_oldest = |progress: &&LaneProgress| progress.backlog.front() == Some(&wblock);
-        if then == Some(Then::Struck) {
-            return 0;
-        }
-        match (self.stripes.wblock(wblock).state(), then) {
-            (State::Used | State::Defrag | State::Emptying | State::Quarantined, _)
-            | (State::Open | State::Sealed, Some(Then::Used)) => {
-                self.stripes.geometry().wblock_rblocks()
-            }
-            (State::Open | State::Sealed, _) => {
-                self.progress.iter().find(is_oldest).map_or(0, |progress| progress.flushed_rblock)
-            }
-            (State::Free | State::Struck | State::Damaged | State::Retired, _) => 0,
-        }
-    }
-
     /// Copies as much of `wblock` to the start of `image` as [`extent`](Self::extent) says; the
     /// rest of the image is zero.
     pub(super) fn copy_to(&self, wblock: WblockId, image: &mut [u8]) {
@@ -478,19 +457,6 @@ impl Flusher {
         let (front, rest) = image.split_at_mut(bytes.min(image.len()));
         front.copy_from_slice(source);
         rest.fill(0);
-    }
-
-    /// Goes on with `io`, whose members hold, durably, what [`extent`](Self::extent) says of every
-    /// wblock: nothing is doubted any more.
-    pub(super) fn go_on_with(&mut self, io: Box<dyn BlockIo>) {
-        self.io = io;
-        self.ahead.forget();
-        let mut durable = std::mem::take(&mut self.unsynced);
-        durable.extend(self.taken.drain(..).map(|job| (job.wblock, job)));
-        self.is_doubted = false;
-        self.settle(&durable);
-        self.leave_bad_places();
-        self.stripes.call_reclaimers();
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `flusher` | a pump that takes committed records to the shadow               |
 //! | `ahead`   | zeros written ahead of the flushes that barriers ask for         |
 //! | `gather`  | a wait before a barrier, so that more writers share its sync     |
+//! | `images`  | what the shadow holds of each wblock                             |
 //! | `jobs`    | what the flusher keeps of each lane, and of each write           |
 //! | `places`  | places of a shadow that are bad, and what lay there moved off    |
 //! | `requests` | what reclaim asks for: barriers, headers struck out, a clock floor |
@@ -27,6 +28,8 @@ mod files;
 mod flusher;
 #[cfg(not(any(loom, shuttle)))]
 mod gather;
+#[cfg(not(any(loom, shuttle)))]
+mod images;
 #[cfg(not(any(loom, shuttle)))]
 pub mod io;
 #[cfg(not(any(loom, shuttle)))]

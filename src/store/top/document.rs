@@ -228,7 +228,10 @@ impl Map {
                     live += rblocks;
                     let state = wblock.state();
                     map.wblocks.count(wblock);
-                    if !matches!(state, State::Free | State::Quarantined | State::Struck | State::Retired) {
+                    if !matches!(
+                        state,
+                        State::Free | State::Quarantined | State::Struck | State::Retired
+                    ) {
                         map.dead_bytes +=
                             u64::from(wblock.dead_rblocks()) * u64::from(RBLOCK_BYTES);
                     }

@@ -83,7 +83,7 @@ fn legend(paint: Paint, states: bool) -> Line<'static> {
     ];
     let marks: &[(char, &str)] = if states { &all } else { &live };
     let mut spans = Vec::new();
-    for (mark, meaning) in marks.iter().chain(&[('!', "damaged, or of bad place")]) {
+    for (mark, meaning) in marks.iter().chain(&[('!', "bad")]) {
         spans.push(Span::styled(mark.to_string(), paint.cell(*mark)));
         spans.push(Span::raw(format!(" {meaning}  ")));
     }
@@ -103,7 +103,8 @@ fn of_stripe(paint: Paint, last: &Snapshot, stripe: &StripeMap, width: usize) ->
     );
     let columns = width.saturating_sub(12 + text.chars().count()).min(10);
     let name = format!("stripe {:<5}", stripe.stripe);
-    let style = if stripe.wblocks.damaged + stripe.wblocks.bad > 0 { paint.odd() } else { Style::new() };
+    let style =
+        if stripe.wblocks.damaged + stripe.wblocks.bad > 0 { paint.odd() } else { Style::new() };
     Line::from(vec![
         Span::styled(name, paint.name()),
         Span::styled(bar(stripe.live_bytes, bytes, columns) + &text, style),
