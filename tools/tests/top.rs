@@ -443,3 +443,19 @@ fn on_a_terminal_the_end_of_the_host_is_told_and_its_return_seen() {
     terminal.key("Escape");
     terminal.waits_for("ended with 0");
 }
+
+/// What waits for keys would try for ever, and take a core.
+#[test]
+fn it_ends_with_its_terminal() {
+    let scratch = tempfile::tempdir().unwrap();
+    let Some(terminal) = Terminal::open(scratch.path()) else { return };
+    let host = Host::start();
+    terminal.run(&format!("sh -c 'echo $$ > pid; exec brindle top {}'", host.dir()));
+    terminal.waits_for(" running ");
+    let pid = fs::read_to_string(scratch.path().join("pid")).unwrap();
+    let process = Path::new("/proc").join(pid.trim());
+    assert!(process.exists());
+    drop(terminal);
+    eventually("its end", || if process.exists() { Err(pid.clone()) } else { Ok(()) });
+    host.close();
+}

@@ -15,10 +15,16 @@ use std::env;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Between two looks at the file, which changes four times a second.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Between two looks at whether it is to end.
+const WATCH: Duration = Duration::from_millis(250);
+/// For an end in good order, from when it was told.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Shows it until a key or a signal ends it.
 pub(super) fn run(mut source: Source, args: &TopArgs) -> Result<Outcome, Failure> {
@@ -42,6 +48,7 @@ pub(super) fn run(mut source: Source, args: &TopArgs) -> Result<Outcome, Failure
         signal_hook::flag::register(signal, Arc::clone(&is_told_to_end))
             .map_err(failed("be told when to leave"))?;
     }
+    watch_the_end(Arc::clone(&is_told_to_end)).map_err(failed("be told when to leave"))?;
     let mut terminal = ratatui::try_init().map_err(failed("draw on"))?;
     let _restored = Restored;
     let mut drawn = 0_u64;
@@ -76,6 +83,21 @@ pub(super) fn run(mut source: Source, args: &TopArgs) -> Result<Outcome, Failure
         }
     }
     Ok(Outcome::Good)
+}
+
+/// Ends the process if it does not end by itself: from a terminal that is gone nothing can be read
+/// any more, and the library that waits for keys tries for ever.
+fn watch_the_end(is_told_to_end: Arc<AtomicBool>) -> io::Result<()> {
+    let watch = move || {
+        // ORDERING: Relaxed. A wish to stop.
+        while !is_told_to_end.load(Ordering::Relaxed) && io::stdout().is_terminal() {
+            thread::sleep(WATCH);
+        }
+        thread::sleep(GRACE);
+        ratatui::restore();
+        std::process::exit(0);
+    };
+    thread::Builder::new().name("end".to_owned()).spawn(watch).map(|_detached| ())
 }
 
 fn draw(terminal: &mut DefaultTerminal, page: &mut Page, history: &History) -> io::Result<()> {
