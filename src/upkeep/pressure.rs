@@ -103,6 +103,10 @@ impl Pressure {
         self.look_now(&mut lock(&self.watch));
     }
 
+    #[cfg_attr(
+        not(feature = "tracing"),
+        expect(clippy::if_same_then_else, reason = "without that feature an event is nothing")
+    )]
     fn look_now(&self, watch: &mut Watch) {
         let before = Instant::now();
         let data_size = self.stripes.geometry().region_bytes();
