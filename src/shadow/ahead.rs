@@ -2,15 +2,15 @@
 //!
 //! The space of a shadow file is reserved, not written. The sync after a first write into it has
 //! the file system commit its journal, for the blocks count as written from then on: a second wait
-//! for the device, as long as the first. So a small flush for a barrier takes zeros along, as many
-//! as one write holds, and the flushes that follow fall into blocks that were written before.
-//! `benches/NOTES.md` has the figures.
+//! for the device, as long as the first. So zeros follow a small flush for a barrier, once that is
+//! durable and told to be, as many as one write holds, and the flushes behind it fall into blocks
+//! that were written before. `benches/NOTES.md` has the figures.
 //!
 //! Invariants
-//! - H1  Zeros are written only behind the last flush of a wblock that is open, in the same round:
-//!   no byte of this life is there, and none follows before the round's writes are over (F3 of
-//!   `flusher`).
-//! - H2  Nothing depends on them. They are no part of what is doubted, and not written again.
+//! - H1  Zeros are written only behind the last flush of a wblock that is open, at the end of its
+//!   round: no byte of this life is there, and none is written before they are.
+//! - H2  Nothing depends on them, and nothing undurable is in flight beside them: where they fail,
+//!   as on a bad place, nothing else is doubted. They are not written again.
 //!
 //! Checked by: `tests/crash_sim.rs`, `tests/power_cut.rs`.
 #![forbid(unsafe_code)]
@@ -39,7 +39,9 @@ pub(super) struct Ahead {
     wblock_rblocks: u32,
     /// At most so many at once.
     rblocks_max: u32,
-    /// They and a sector, to start on a sector's boundary; empty until first asked for.
+    /// To be written at the end of the round.
+    planned: Vec<Stretch>,
+    /// As many zeros and a sector, to start on a sector's boundary; empty until first asked for.
     zeros: Vec<u8>,
 }
 
@@ -48,7 +50,8 @@ impl Ahead {
     pub(super) fn new(wblocks: usize, wblock_bytes: u32, write_bytes: u32) -> Self {
         let rblocks_max = write_bytes.min(wblock_bytes) / RBLOCK_BYTES;
         let wblock_rblocks = wblock_bytes / RBLOCK_BYTES;
-        Self { written: vec![0; wblocks], wblock_rblocks, rblocks_max, zeros: Vec::new() }
+        let (planned, zeros) = (Vec::new(), Vec::new());
+        Self { written: vec![0; wblocks], wblock_rblocks, rblocks_max, planned, zeros }
     }
 
     /// Another shadow, of which nothing is known.
@@ -56,8 +59,21 @@ impl Ahead {
         self.written.fill(0);
     }
 
-    /// Takes note of a job, and says which zeros are to go with it if it is for a barrier.
-    pub(super) fn follow(&mut self, job: &Job, is_barrier: bool) -> Option<Stretch> {
+    /// Takes note of a round's jobs, and of the zeros that are to follow them if it is for a barrier.
+    pub(super) fn follow(&mut self, jobs: &[Job], is_barrier: bool) {
+        self.planned.clear();
+        for job in jobs {
+            let stretch = self.plan(job, is_barrier);
+            self.planned.extend(stretch);
+        }
+    }
+
+    /// The zeros that are to be written now.
+    pub(super) fn take_planned(&mut self) -> Vec<Stretch> {
+        std::mem::take(&mut self.planned)
+    }
+
+    fn plan(&mut self, job: &Job, is_barrier: bool) -> Option<Stretch> {
         let written = self.written.get_mut(job.wblock.0 as usize)?;
         if job.from_rblock <= *written {
             *written = job.until_rblock.max(*written);
@@ -105,7 +121,8 @@ mod tests {
     fn follow(ahead: &mut Ahead, sectors: [u32; 2], is_barrier: bool) -> Option<[u32; 2]> {
         let [from_rblock, until_rblock] = sectors.map(|sector| sector * SECTOR);
         let job = Job { wblock: WblockId(0), from_rblock, until_rblock, then: Then::Open };
-        let stretch = ahead.follow(&job, is_barrier)?;
+        ahead.follow(&[job], is_barrier);
+        let stretch = ahead.take_planned().pop()?;
         let bytes = (stretch.until_rblock - stretch.from_rblock) * super::RBLOCK_BYTES;
         assert_eq!(ahead.zeros(&stretch).len(), bytes as usize);
         Some([stretch.from_rblock / SECTOR, stretch.until_rblock / SECTOR])

@@ -201,6 +201,7 @@ impl Flusher {
         if is_barrier {
             self.completed = ticket;
             self.tickets.complete(ticket);
+            self.write_ahead();
         }
         Ok(if has_written || has_synced || is_barrier { Round::Worked } else { Round::Idle })
     }
@@ -231,7 +232,7 @@ impl Flusher {
     fn heal(&mut self) -> Result<(), TransferError> {
         if self.is_doubted {
             let again: Vec<Job> = self.unsynced.values().copied().collect();
-            self.write(&again, &[])?;
+            self.write(&again)?;
             self.sync()?;
             self.is_doubted = false;
             self.counters.count_heal();
@@ -349,7 +350,7 @@ impl Flusher {
         self.taken.push(job);
     }
 
-    /// Writes what was taken, and for a barrier zeros ahead (`ahead`).
+    /// Writes what was taken; for a barrier zeros ahead of it are to follow (`ahead`).
     fn write_taken(&mut self, is_barrier: bool) -> Result<(), TransferError> {
         // F3: a wblock's last flush is synced before its next one is written.
         if self.taken.iter().any(|job| self.unsynced.contains_key(&job.wblock)) {
@@ -357,21 +358,29 @@ impl Flusher {
         }
         let taken = std::mem::take(&mut self.taken);
         self.unsynced.extend(taken.iter().map(|job| (job.wblock, *job)));
-        let follow = |job| self.ahead.follow(job, is_barrier);
-        let ahead: Vec<Stretch> = taken.iter().filter_map(follow).collect();
-        self.write(&taken, &ahead)
+        self.ahead.follow(&taken, is_barrier);
+        self.write(&taken)
     }
 
-    /// Writes `jobs`, which are among the unsynced, and the zeros of `ahead`.
-    fn write(&mut self, jobs: &[Job], ahead: &[Stretch]) -> Result<(), TransferError> {
-        let written = jobs.iter().filter(|job| job.until_rblock > job.from_rblock);
-        let mut transfers: Vec<Transfer> = written.map(|job| self.transfer(job)).collect();
-        for stretch in ahead {
-            let zeros = self.ahead.zeros(stretch);
+    /// Writes the zeros that are to follow, behind what is durable. Whether they come to anything
+    /// is nobody's concern (H2 of `ahead`): where writes fail, the next flush will tell.
+    fn write_ahead(&mut self) {
+        let planned = self.ahead.take_planned();
+        let to_transfer = |stretch: Stretch| {
+            let zeros = self.ahead.zeros(&stretch);
             // SAFETY: (1) (2) they stay where they are and as they are, and outlive the run.
             let zeros = unsafe { Buffer::new(NonNull::from(zeros).cast(), zeros.len()) };
-            transfers.push(self.transfer_to(stretch.wblock, stretch.from_rblock, zeros));
-        }
+            self.transfer_to(stretch.wblock, stretch.from_rblock, zeros)
+        };
+        let mut transfers: Vec<Transfer> = planned.into_iter().map(to_transfer).collect();
+        let mut transfers = transfers.drain(..);
+        let _ = self.transfers.run(&mut *self.io, &mut transfers, &self.counters);
+    }
+
+    /// Writes `jobs`, which are among the unsynced.
+    fn write(&mut self, jobs: &[Job]) -> Result<(), TransferError> {
+        let written = jobs.iter().filter(|job| job.until_rblock > job.from_rblock);
+        let transfers: Vec<Transfer> = written.map(|job| self.transfer(job)).collect();
         let mut transfers = transfers.into_iter();
         let written = self.transfers.run(&mut *self.io, &mut transfers, &self.counters);
         self.is_doubted |= written.is_err();

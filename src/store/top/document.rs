@@ -285,7 +285,8 @@ fn glyph(counts: &[u32; STATES.len()]) -> char {
     if *damaged > 0 {
         return '!';
     }
-    let most = counts.iter().zip(STATES).rev().max_by_key(|(count, _)| **count);
+    let present = counts.iter().zip(STATES).filter(|(count, _)| **count > 0);
+    let most = present.rev().max_by_key(|(count, _)| **count);
     most.map_or('.', |(_, state)| state)
 }
 
