@@ -59,7 +59,7 @@ impl Ahead {
         self.written.fill(0);
     }
 
-    /// Takes note of a round's jobs, and of the zeros that are to follow them if it is for a barrier.
+    /// Takes note of a round's jobs, and for a barrier of the zeros that are to follow them.
     pub(super) fn follow(&mut self, jobs: &[Job], is_barrier: bool) {
         self.planned.clear();
         for job in jobs {
