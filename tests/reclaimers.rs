@@ -120,7 +120,9 @@ fn a_raid_does_not_wait_for_the_gate_of_another_reclaimer() {
 struct Expected {
     /// The number of its last put; 0: deleted, or never put.
     put: u64,
-    expires: Option<Instant>,
+    /// When it expires, at the soonest and at the latest: as if its put had happened when that was
+    /// called, or when it returned, having waited for space.
+    expires: Option<(Instant, Instant)>,
 }
 
 /// Threads that write, each to keys of its own; and how much.
@@ -151,10 +153,11 @@ fn check(store: &Store, is_cache: bool, key: [u8; 16], expected: Expected) {
     if let Some(found) = found {
         assert!(expected.put > 0, "{key:?} is back: {expected:?}");
         assert!(found == value(expected.put), "{key:?} is another: {expected:?}");
-        let is_over = expected.expires.is_some_and(|expires| before > expires + SLACK);
+        let is_over = expected.expires.is_some_and(|(_, latest)| before > latest + SLACK);
         assert!(!is_over, "{key:?} has expired: {expected:?}");
     } else {
-        let may_be_over = expected.expires.is_some_and(|expires| expires < Instant::now() + SLACK);
+        let may_be_over =
+            expected.expires.is_some_and(|(soonest, _)| soonest < Instant::now() + SLACK);
         assert!(expected.put == 0 || may_be_over || is_cache, "{key:?} is lost: {expected:?}");
     }
 }
@@ -182,9 +185,10 @@ fn churn(store: &Store, is_cache: bool, writer: u64, keys: &mut [Expected]) {
                     let ttl = Duration::from_millis(5 + random.below(500));
                     let mortal = PutOptions::new().ttl(ttl);
                     let options = if kind == 2 { mortal } else { PutOptions::new() };
+                    let before = Instant::now();
                     let done = store.put_with(key, value(put), &options);
                     done.unwrap_or_else(|error| panic!("{error}: {:#?}", store.stats()));
-                    let expires = (kind == 2).then(|| Instant::now() + ttl);
+                    let expires = (kind == 2).then(|| (before + ttl, Instant::now() + ttl));
                     *expected = Expected { put, expires };
                 }
             }
