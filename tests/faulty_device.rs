@@ -261,10 +261,9 @@ impl Case {
         if self.is_lie() {
             outcome.lost = oracle.check_after_lies(&store, &context);
             outcome.reported = u32::from(store.health() != Health::Ok);
-        } else if matches!(self.fault, Fault::Stuck | Fault::Sore) {
-            // One cuts writes within a sector, which the format takes for whole: the header of a
-            // wblock that was begun anew may read as damaged. Of the other a write that was refused
-            // may be there in part, in a place that was given up. Nothing that counts was in there.
+        } else if self.fault == Fault::Stuck {
+            // It cuts writes within a sector, which the format takes for whole: the header of a
+            // wblock that was begun anew may read as damaged. Nothing that counts was in there.
             outcome.reported = u32::from(store.health() != Health::Ok);
             oracle.check_keys(&store, &context);
         } else {

@@ -48,7 +48,8 @@ impl CensusTag {
     pub const NONE: Self = Self(0);
 
     /// The wblock was written in the life `sequence`, up to `until_rblock`: the end of a sector, or
-    /// what verified of one that was torn.
+    /// what verified of one that was torn. Up to 0: what was written of that life, if anything, was
+    /// refused, and the header of the one before is struck out.
     pub const fn new(sequence: Sequence, until_rblock: u32) -> Self {
         let end = (until_rblock / SECTOR_RBLOCKS) & ((1 << END_BITS) - 1);
         Self(COUNTS | ((sequence.0 & SEQUENCE_MASK) as u32) << END_BITS | end)
@@ -66,6 +67,11 @@ impl CensusTag {
 
     const fn is_of(self, sequence: Sequence) -> bool {
         self.0 & COUNTS != 0 && (self.0 ^ Self::new(sequence, 0).0) >> END_BITS == 0
+    }
+
+    /// Something is there, and does not go but with its header struck out.
+    const fn has_some(self) -> bool {
+        self.end_rblock() > 0
     }
 
     /// Where what was written ends. Unit: rblocks from the start of the wblock.
@@ -132,17 +138,16 @@ impl Census {
         let unknown = Counted::Fine { end_rblock: None };
         let Some(tag) = self.tag(place) else { return unknown };
         let (header, is_struck) = match found {
-            HeaderState::Free if tag == CensusTag::NONE => return unknown,
-            HeaderState::Free => return Counted::Missing,
+            HeaderState::Free if tag.has_some() => return Counted::Missing,
+            HeaderState::Free => return unknown,
             HeaderState::Struck(header) => (header, true),
             HeaderState::Valid { header, .. } => (header, false),
             // Counted for what they are.
             HeaderState::Foreign(_) | HeaderState::Damaged => return unknown,
         };
-        let is_none = tag == CensusTag::NONE;
         match header.sequence {
             sequence if sequence >= self.below => unknown,
-            _ if is_none && is_struck => unknown,
+            _ if is_struck && !tag.has_some() => unknown,
             sequence if !tag.is_of(sequence) => Counted::Stale,
             _ if is_struck => unknown,
             _ => Counted::Fine { end_rblock: Some(tag.end_rblock()) },
@@ -168,9 +173,10 @@ mod tests {
 
     #[test]
     fn what_it_knows_is_held_to_it() {
-        let tags = [CensusTag::new(Sequence(5), 512), CensusTag::NONE];
+        let refused = CensusTag::new(Sequence(7), 0);
+        let tags = [CensusTag::new(Sequence(5), 512), CensusTag::NONE, refused];
         let census = Census::new(Sequence(9), tags);
-        assert_eq!(Census::decode(&census.encode(), 2), Some(census.clone()));
+        assert_eq!(Census::decode(&census.encode(), 3), Some(census.clone()));
         assert_eq!(Census::decode(&[0; CENSUS_BYTES], 2), None);
         let fine = Counted::Fine { end_rblock: None };
         let struck = |sequence| HeaderState::Struck(header(sequence));
@@ -187,7 +193,12 @@ mod tests {
             (1, struck(4), fine),
             (1, valid(4), Counted::Stale),
             (1, valid(10), fine),
-            (2, valid(4), fine),
+            (2, HeaderState::Free, fine),
+            (2, struck(4), fine),
+            (2, struck(7), fine),
+            (2, valid(7), Counted::Fine { end_rblock: Some(0) }),
+            (2, valid(4), Counted::Stale),
+            (3, valid(4), fine),
         ] {
             assert_eq!(census.judge(place, &found), counted, "{place}: {found:?}");
         }

@@ -334,19 +334,20 @@ impl Flusher {
     }
 
     /// Takes `job`, and notes how its wblock stands after it, for the census of an orderly close,
-    /// before which all that was taken is durable.
+    /// before which all that was taken is durable. A header that is to be struck out stands until
+    /// it is: if its place turns out bad, what the census says of it holds.
     fn take(&mut self, job: Job) {
         let wblock = self.stripes.wblock(job.wblock);
         if wblock.is_bad() {
             return self.pass_over(job);
         }
         let written = |until| CensusTag::new(wblock.sequence(), until);
-        wblock.set_census(match job.then {
-            Then::Open => written(job.until_rblock),
+        match job.then {
+            Then::Open => wblock.set_census(written(job.until_rblock)),
             // It ends with a padding that reaches to the end.
-            Then::Used => written(self.stripes.geometry().wblock_rblocks()),
-            Then::Struck => CensusTag::NONE,
-        });
+            Then::Used => wblock.set_census(written(self.stripes.geometry().wblock_rblocks())),
+            Then::Struck => {}
+        }
         self.taken.push(job);
     }
 
@@ -440,7 +441,11 @@ impl Flusher {
             match job.then {
                 Then::Open => {}
                 Then::Used => self.stripes.flushed(*wblock),
-                Then::Struck => self.stripes.wblock(*wblock).enter(State::Struck),
+                Then::Struck => {
+                    let entry = self.stripes.wblock(*wblock);
+                    entry.set_census(CensusTag::NONE);
+                    entry.enter(State::Struck);
+                }
             }
         }
         if !self.unsynced.is_empty() {

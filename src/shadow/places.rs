@@ -20,8 +20,8 @@
 //! - K3  What a bad place still holds is not newer than what the other places hold, and counts as
 //!   an older copy until its header is struck out: tombstones stay for it (D4 of `reclaim`).
 //! - K4  A refused write may be there in part. So in a run that met a bad place an orderly end does
-//!   not say that wblocks are whole, and of that one the census knows what was durable before. A
-//!   header that was refused and is there all the same reads as stale: nothing of it is taken.
+//!   not say that wblocks are whole, and of that one the census knows what was durable before: what
+//!   a later run finds there of this life, or does not, is all the same to it.
 //! - K5  A device of which more than a small share is bad has failed as a whole.
 //! - K6  What cold start could not use must be struck out, for nobody knows what it holds: a place
 //!   that refuses even that is not given up, and the shadow has failed.
@@ -114,12 +114,9 @@ impl Flusher {
             let jobs: Vec<Job> = refused.into_iter().chain(waiting).collect();
             let entry = self.stripes.wblock(*wblock);
             // K4: what was durable there is there still.
-            let until = jobs.first().map_or(0, |job| match job.then {
-                Then::Struck => self.stripes.geometry().wblock_rblocks(),
-                Then::Open | Then::Used => job.from_rblock,
-            });
-            let held = CensusTag::new(entry.sequence(), until);
-            entry.set_census(if until > 0 { held } else { CensusTag::NONE });
+            if let Some(job) = jobs.first().filter(|job| job.then != Then::Struck) {
+                entry.set_census(CensusTag::new(entry.sequence(), job.from_rblock));
+            }
             entry.set_bad(false);
             self.places.bad.insert(*wblock);
             self.places.cause = Some((*file, *errno));
