@@ -10,5 +10,5 @@ pub use crate::shadow::io::{
     ShadowFiles, SimConfig, SimDisk, Transfer, TransferError, Transfers, open_backend,
 };
 pub use crate::shadow::{Pump, Round, member_bytes};
-pub use crate::store::testing::{Harness, Move, begin_move, snapshot_on};
+pub use crate::store::testing::{Harness, Move, begin_move, move_to, snapshot_on};
 pub use crate::upkeep::{Pace, Reclaimer};

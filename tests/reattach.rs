@@ -26,7 +26,7 @@ use brindle::format::{
 };
 use brindle::testing::{
     Clock, Fault, FaultOn, FileIndex, Harness, ManualClock, Members, Move, Pump, Reclaimer,
-    SimConfig, SimDisk, begin_move,
+    SimConfig, SimDisk, begin_move, move_to,
 };
 use brindle::{Config, Error, Health, OnDamage, Store};
 use common::{Random, WBLOCK_BYTES, config, disk};
@@ -684,4 +684,40 @@ fn a_move_that_cannot_begin_while_the_old_device_hangs_has_a_deadline() {
         assert!(matches!(error, Error::DeadlinePassed { .. }), "{error:?}");
     }
     while store.flush().is_err() {}
+}
+
+#[test]
+fn a_move_to_a_device_that_hangs_is_given_up_wherever_it_is() {
+    let soon = Duration::from_millis(20);
+    let hangs_at = |on, nth| {
+        let config = config(1, 6).flush_deadline(soon).close_deadline(Duration::from_secs(20));
+        let (old, new) = (disk(1, 6), disk(1, 6));
+        let store = Harness::default().open_on(config.clone(), Arc::new(old.clone())).unwrap();
+        store.put("key", "value").unwrap();
+        while store.flush().is_err() {}
+        new.inject(on, nth, u64::MAX, Fault::Stall);
+        let late = move_to(&store, Arc::new(new.clone()));
+        assert!(matches!(late, Err(Error::DeadlinePassed { .. })), "{on:?} {nth}: {late:?}");
+        assert_eq!(store.get("key").as_deref(), Some(&b"value"[..]));
+        new.clear_faults();
+        new.release();
+        // It is the old shadow's, and the one that was given up is never whole.
+        store.put("key", "newer").unwrap();
+        while store.flush().is_err() {}
+        let given_up = Harness::default().open_on(config.clone(), Arc::new(new.clone()));
+        assert!(given_up.is_err(), "{on:?} {nth}");
+        while let Err(error) = move_to(&store, Arc::new(new.clone())) {
+            assert!(matches!(error, Error::DeadlinePassed { .. }), "{error:?}");
+        }
+        store.put("key", "newest").unwrap();
+        store.close().unwrap();
+        let store = Harness::default().open_on(config, Arc::new(new)).unwrap();
+        assert_eq!(store.get("key").as_deref(), Some(&b"newest"[..]));
+    };
+    // The first superblock, the wblocks, and the sync of them before it is made whole.
+    for (on, nth) in
+        [(FaultOn::Write, 0), (FaultOn::Sync, 0), (FaultOn::Write, 3), (FaultOn::Sync, 1)]
+    {
+        hangs_at(on, nth);
+    }
 }

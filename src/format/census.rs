@@ -139,11 +139,10 @@ impl Census {
         let Some(tag) = self.tag(place) else { return unknown };
         let (header, is_struck) = match found {
             HeaderState::Free if tag.has_some() => return Counted::Missing,
-            HeaderState::Free => return unknown,
             HeaderState::Struck(header) => (header, true),
             HeaderState::Valid { header, .. } => (header, false),
-            // Counted for what they are.
-            HeaderState::Foreign(_) | HeaderState::Damaged => return unknown,
+            // The others are counted for what they are.
+            HeaderState::Free | HeaderState::Foreign(_) | HeaderState::Damaged => return unknown,
         };
         match header.sequence {
             sequence if sequence >= self.below => unknown,

@@ -21,6 +21,9 @@
 //! - N3  Nothing is written to what is neither blank nor an incomplete copy of this very store,
 //!   or what a crash has left of the first superblock of one.
 //! - N4  The memory that it takes is one wblock, and 8 bytes for each.
+//! - N5  Who asked may give the move up for as long as the new shadow is not being made whole, and
+//!   the pump makes it whole only if that has not happened: both go by one lock. From then on who
+//!   asked waits for as long as it takes: nobody else knows whose the store is.
 //!
 //! Checked by: `tests/reattach.rs`.
 #![forbid(unsafe_code)]
@@ -33,10 +36,11 @@ use crate::config::Shadow;
 use crate::error::{Error, Result};
 use crate::format::{CopyName, StoreId, Superblock, WblockPlace, mend};
 use crate::region::Stripes;
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex, lock};
 use crate::unit::{Geometry, SECTOR_BYTES, WblockId};
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
 
 /// So few wblocks left, and the rest is copied at once. Rounds wait for it.
 const LEFT_MAX: usize = 8;
@@ -56,12 +60,37 @@ pub struct Request {
     answer: Reply,
 }
 
+/// How far a move is, between who asked for it and who carries it out.
+#[derive(Debug, Default)]
+struct Course {
+    /// Wblocks copied, and looks whether more are left.
+    steps: u64,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    UnderWay,
+    /// The new shadow is being made whole.
+    Arriving,
+    /// Nobody waits for it any more.
+    GivenUp,
+}
+
 /// What the pump answers.
-pub type Answer = Receiver<Result<Attached>>;
+#[derive(Debug)]
+pub struct Answer {
+    answer: Receiver<Result<Attached>>,
+    course: Arc<Mutex<Course>>,
+}
 
 /// Who asked.
 #[derive(Debug)]
-pub(super) struct Reply(SyncSender<Result<Attached>>);
+pub(super) struct Reply {
+    answer: SyncSender<Result<Attached>>,
+    course: Arc<Mutex<Course>>,
+}
 
 /// What is to be known of the new shadow.
 #[derive(Debug)]
@@ -70,10 +99,58 @@ pub struct Attached {
     pub ring_refused: Option<io::Error>,
 }
 
+impl Answer {
+    /// Waits for it, while the move gets on in each `patience`. `None`: it does not, and is given
+    /// up.
+    pub(super) fn wait(&self, patience: Duration) -> Option<Result<Attached>> {
+        let mut steps = 0;
+        loop {
+            match self.answer.recv_timeout(patience) {
+                Ok(attached) => return Some(attached),
+                Err(RecvTimeoutError::Disconnected) => return Some(Err(Error::Closed)),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let mut course = lock(&self.course);
+            if course.stage == Stage::UnderWay && course.steps == steps {
+                course.stage = Stage::GivenUp;
+                return None;
+            }
+            steps = course.steps;
+        }
+    }
+
+    /// What has come; `None`: nothing yet.
+    #[cfg(feature = "testing")]
+    pub fn look(&self) -> Option<Result<Attached>> {
+        match self.answer.try_recv() {
+            Ok(attached) => Some(attached),
+            Err(std::sync::mpsc::TryRecvError::Empty) => None,
+            Err(std::sync::mpsc::TryRecvError::Disconnected) => Some(Err(Error::Closed)),
+        }
+    }
+}
+
 impl Reply {
     pub(super) fn send(self, answer: Result<Attached>) {
         // Who does not wait any more does not want to know.
-        let _ = self.0.try_send(answer);
+        let _ = self.answer.try_send(answer);
+    }
+
+    /// Another step, unless nobody waits for it.
+    fn step(&self) -> Result<()> {
+        let mut course = lock(&self.course);
+        course.steps += 1;
+        if course.stage == Stage::GivenUp { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// From now on the new shadow may be whole (N5), unless nobody waits for it.
+    fn arrive(&self) -> Result<()> {
+        let mut course = lock(&self.course);
+        if course.stage == Stage::GivenUp {
+            return Err(Error::Closed);
+        }
+        course.stage = Stage::Arriving;
+        Ok(())
     }
 }
 
@@ -85,7 +162,9 @@ impl Request {
         prefer: Prefer,
     ) -> (Self, Answer) {
         let (sender, answer) = sync_channel(1);
-        (Self { members, targets, prefer, answer: Reply(sender) }, answer)
+        let course = Arc::new(Mutex::new(Course::default()));
+        let reply = Reply { answer: sender, course: Arc::clone(&course) };
+        (Self { members, targets, prefer, answer: reply }, Answer { answer, course })
     }
 }
 
@@ -187,6 +266,7 @@ impl Attach {
 
     /// Copies one wblock. True: so little is left that the rest can be copied at once.
     pub(super) fn step(&mut self, flusher: &Flusher, stripes: &Stripes) -> Result<bool> {
+        self.answer.step()?;
         while let Some(held) = self.held.get(self.next).copied() {
             let wblock = wblock_at(self.next);
             self.next += 1;
@@ -211,9 +291,11 @@ impl Attach {
         now_us: u64,
     ) -> Result<()> {
         for wblock in self.left(flusher, stripes) {
+            self.answer.step()?;
             self.copy(flusher, stripes, wblock)?;
         }
         self.set.sync()?;
+        self.answer.arrive()?;
         self.set.arrive(from, now_us)
     }
 

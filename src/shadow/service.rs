@@ -41,7 +41,6 @@ use crate::sync::{
 use crate::trace::event;
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// The shadow side of an open store.
@@ -219,8 +218,8 @@ impl Service {
         Ok(())
     }
 
-    /// Moves the store to the shadow of `request`, and returns when it is there. Once the pump has
-    /// begun, for as long as it takes; until then for `patience`.
+    /// Moves the store to the shadow of `request`, and returns when it is there: in as long as it
+    /// takes, if it gets on in each `patience`.
     ///
     /// # Errors
     ///
@@ -232,17 +231,12 @@ impl Service {
         patience: Duration,
     ) -> Result<Attached, Unmet> {
         self.post(request).map_err(Unmet::Refused)?;
-        loop {
-            match answer.recv_timeout(patience) {
-                Ok(attached) => return attached.map_err(Unmet::Refused),
-                Err(RecvTimeoutError::Disconnected) => return Err(Unmet::Refused(Error::Closed)),
-                Err(RecvTimeoutError::Timeout) => {
-                    if lock(&self.shared.post).request.take().is_some() {
-                        return Err(self.late());
-                    }
-                }
-            }
-        }
+        let Some(attached) = answer.wait(patience) else {
+            // If the pump has not come to it, it need not.
+            lock(&self.shared.post).request = None;
+            return Err(self.late());
+        };
+        attached.map_err(Unmet::Refused)
     }
 
     /// Before the reclaimers end: gives the thread, if it has begun, the time to flush all that was

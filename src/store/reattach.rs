@@ -54,9 +54,9 @@ impl Store {
     /// The store is where it was, and what was created is gone. [`Error::Config`] with key
     /// `shadow_dir`: a store in memory only keeps no checksums, and cannot get a shadow.
     /// [`Error::NotAShadow`]: something else is there. [`Error::Locked`]: it is in use, by this
-    /// very store perhaps. [`Error::Io`]. [`Error::DeadlinePassed`]: the old device hangs, so that
-    /// the move could not even begin within `flush_deadline`. [`Error::Closed`],
-    /// [`Error::Forked`].
+    /// very store perhaps. [`Error::Io`]. [`Error::DeadlinePassed`]: one of the devices hangs, so
+    /// that the move did not begin, or not get on by a wblock, within `flush_deadline`; it is given
+    /// up. [`Error::Closed`], [`Error::Forked`].
     pub fn reattach_shadow(&self, dir: impl AsRef<Path>) -> Result<()> {
         self.inner.reattach(Shadow::Dir(dir.as_ref().to_owned()))
     }
@@ -122,7 +122,7 @@ impl Inner {
         Ok((Arc::new(ShadowFiles::new(files)), created))
     }
 
-    fn move_to(&self, service: &Service, members: Arc<dyn Members>) -> Result<()> {
+    pub(super) fn move_to(&self, service: &Service, members: Arc<dyn Members>) -> Result<()> {
         let request = self.request(members)?;
         let patience = self.settings.flush_deadline();
         let attached = service.attach(request, patience);

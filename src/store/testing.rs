@@ -7,13 +7,12 @@ use super::plan::adopt;
 use super::snapshot::{SnapshotOptions, SnapshotReport};
 use crate::clock::Clock;
 use crate::config::{Config, Shadow};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::shadow::io::{Members, Prefer};
 use crate::shadow::{self, Pump, ShadowSet, SnapshotWriter, Survey};
 use crate::sync::{Arc, core};
 use crate::upkeep::Reclaimer;
 use std::path::PathBuf;
-use std::sync::mpsc::TryRecvError;
 use std::time::Instant;
 
 /// A move to another shadow that a test asked for, and drives with its pump.
@@ -23,11 +22,7 @@ pub struct Move(crate::shadow::Answer);
 impl Move {
     /// How it ended; `None`: it has not.
     pub fn outcome(&self) -> Option<Result<()>> {
-        match self.0.try_recv() {
-            Ok(attached) => Some(attached.map(|_| ())),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Err(Error::Closed)),
-        }
+        self.0.look().map(|attached| attached.map(|_| ()))
     }
 }
 
@@ -40,6 +35,15 @@ pub fn begin_move(store: &Store, members: Arc<dyn Members>) -> Result<Move> {
     let (request, answer) = store.inner.request(members)?;
     store.inner.moving_service()?.post(request)?;
     Ok(Move(answer))
+}
+
+/// Moves `store` to `members`, and waits for it, as [`Store::reattach_shadow`] does.
+///
+/// # Errors
+///
+/// Those of [`Store::reattach_shadow`].
+pub fn move_to(store: &Store, members: Arc<dyn Members>) -> Result<()> {
+    store.inner.move_to(store.inner.moving_service()?, members)
 }
 
 /// Writes a snapshot of `store` to `members`, which are blank and of the right size.
