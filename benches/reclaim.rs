@@ -8,7 +8,7 @@
 //! - the latency of puts and gets in an open loop at half of that rate, from the intended start.
 //!   A busy machine stops for milliseconds now and then, and then no high percentile of one run
 //!   means anything: of many short runs the least of each percentile counts. Beside it, in turns, a
-//!   store that reclaims nothing.
+//!   store that reclaims nothing, and the machine's own stops: the same loop around nothing.
 //!
 //! `BRINDLE_BENCH_MIB=4096` for a store of 4 GiB; 512 MiB, in smaller wblocks, is the default.
 //! `BRINDLE_BENCH_ONLY=75` runs one share; `BRINDLE_BENCH_SHADOW=dir` with a shadow in a directory
@@ -164,10 +164,13 @@ impl Load {
         let mut least: Vec<(&str, [f64; 3])> = Vec::new();
         let moved_before = self.store.stats().reclaim.moved_bytes;
         for _ in 0..RUNS {
-            let reclaiming = self.open_loop(rate);
-            let resting = quiet.open_loop(rate);
-            let names = ["put, reclaiming", "get, reclaiming", "put, at rest", "get, at rest"];
-            for (name, histogram) in names.into_iter().zip(reclaiming.iter().chain(&resting)) {
+            let reclaiming = open_loop(rate, |at| self.call(at));
+            let resting = open_loop(rate, |at| quiet.call(at));
+            let [idle, _] = open_loop(rate, |_| ());
+            let names =
+                ["put, reclaiming", "get, reclaiming", "put, at rest", "get, at rest", "nothing"];
+            let histograms = reclaiming.iter().chain(&resting).chain([&idle]);
+            for (name, histogram) in names.into_iter().zip(histograms) {
                 let percentile = |at| histogram.value_at_percentile(at) as f64 / 1000.0;
                 let found = [50.0, 99.9, 99.99].map(percentile);
                 match least.iter_mut().find(|(other, _)| *other == name) {
@@ -189,33 +192,15 @@ impl Load {
         println!("  moved meanwhile: {} MiB a run of {run_ms} ms\n", (moved >> 20) / RUNS as u64);
     }
 
-    /// Latencies of puts and of gets, from their intended starts.
-    fn open_loop(&mut self, rate: f64) -> [Histogram<u64>; 2] {
-        let new = || Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("good bounds");
-        let mut histograms = [new(), new()];
-        let began = Instant::now();
-        for at in 0_u64.. {
-            let intended = Duration::from_secs_f64(at as f64 / rate);
-            if intended > RUN {
-                break;
-            }
-            while began.elapsed() < intended {
-                std::hint::spin_loop();
-            }
-            let number = self.next_key();
-            let is_get = at % 2;
-            if is_get == 1 {
-                let record = self.store.get(key(number));
-                black_box(record.map(|record| common::read(&record)));
-            } else {
-                self.put(number);
-            }
-            let late = began.elapsed().saturating_sub(intended);
-            if let Some(histogram) = histograms.get_mut(is_get as usize) {
-                histogram.saturating_record(late.as_nanos() as u64);
-            }
+    /// A put, or every second time a get.
+    fn call(&mut self, at: u64) {
+        let number = self.next_key();
+        if at % 2 == 1 {
+            let record = self.store.get(key(number));
+            black_box(record.map(|record| common::read(&record)));
+        } else {
+            self.put(number);
         }
-        histograms
     }
 }
 
@@ -258,4 +243,26 @@ impl Zipf {
         };
         uniform(rank.min(self.count - 1), self.count)
     }
+}
+
+/// Latencies of puts and of gets, from their intended starts.
+fn open_loop(rate: f64, mut call: impl FnMut(u64)) -> [Histogram<u64>; 2] {
+    let new = || Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("good bounds");
+    let mut histograms = [new(), new()];
+    let began = Instant::now();
+    for at in 0_u64.. {
+        let intended = Duration::from_secs_f64(at as f64 / rate);
+        if intended > RUN {
+            break;
+        }
+        while began.elapsed() < intended {
+            std::hint::spin_loop();
+        }
+        call(at);
+        let late = began.elapsed().saturating_sub(intended);
+        if let Some(histogram) = histograms.get_mut((at % 2) as usize) {
+            histogram.saturating_record(late.as_nanos() as u64);
+        }
+    }
+    histograms
 }
