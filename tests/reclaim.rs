@@ -58,7 +58,9 @@ fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
 fn overwrite(config: Config, live_pct: u64, times: u64) {
     let seed = seed();
     let mut random = Random(seed);
-    let store = Store::open(config.stop_writes_used_pct(0)).unwrap();
+    // Patient: what other tests of the process hold on to holds up this store, too.
+    let config = config.stop_writes_used_pct(0).overload_wait(Duration::from_secs(30));
+    let store = Store::open(config).unwrap();
     let value_bytes = 500;
     let record = 544;
     let size = store.stats().data_size_bytes;
@@ -211,7 +213,7 @@ fn a_stalled_reader_costs_space_only() {
 
 #[test]
 fn a_delete_with_a_version_is_remembered_for_the_grace() {
-    let config = memory(64).tombstone_grace(Duration::from_millis(300));
+    let config = memory(64).tombstone_grace(Duration::from_secs(3));
     let store = Store::open(config.sweep_interval(Duration::from_millis(10))).unwrap();
     store.put_with("k", "v", &PutOptions::new().version(100.into())).unwrap();
     store.delete_with("k", &DeleteOptions::new().version(200.into())).unwrap();
@@ -222,7 +224,7 @@ fn a_delete_with_a_version_is_remembered_for_the_grace() {
     store.put_with("k", "new", &PutOptions::new().version(300.into())).unwrap();
     assert!(store.delete("k").unwrap());
     assert!(matches!(store.put_with("k", "late", &late), Err(Error::VersionConflict { .. })));
-    eventually("the end of the grace", Duration::from_secs(5), || store.stats().tombstones == 0);
+    eventually("the end of the grace", Duration::from_secs(20), || store.stats().tombstones == 0);
     store.put_with("k", "late", &late).unwrap();
 }
 
@@ -230,6 +232,8 @@ fn a_delete_with_a_version_is_remembered_for_the_grace() {
 fn a_cache_runs_at_its_limit_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     for config in [memory(128), on_files(128, dir.path())] {
+        // As patient as in `overwrite`.
+        let config = config.overload_wait(Duration::from_secs(30));
         let store = Store::open(config.evict_used_pct(80)).unwrap();
         let size = store.stats().data_size_bytes;
         let mut random = Random(seed());

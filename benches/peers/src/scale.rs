@@ -136,6 +136,7 @@ impl Arguments {
             room: 2.0,
             presize: false,
             in_place: false,
+            direct: false,
             durable: false,
             dir: dir.to_owned(),
         };

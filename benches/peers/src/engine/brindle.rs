@@ -30,6 +30,7 @@ impl Brindle {
             .stop_writes_avail_pct(0)
             // A device that does not keep up shows as latency, as with the peers, not as an error.
             .overload_wait(OVERLOAD_WAIT)
+            .direct_files(setup.direct)
             .commit_to_device(setup.durable);
         if setup.presize {
             config = config.expected_records(setup.records);

@@ -38,6 +38,8 @@ pub struct Setup {
     pub presize: bool,
     /// Whether maps overwrite a value in place.
     pub in_place: bool,
+    /// Whether Brindle's shadow goes past the page cache.
+    pub direct: bool,
     /// Whether every put returns only when it is durable.
     pub durable: bool,
     /// Where engines that persist keep their files; each has a folder of its own there.

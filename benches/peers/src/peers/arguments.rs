@@ -58,6 +58,9 @@ pub struct Arguments {
     /// Maps that lend out a `&mut` overwrite values in place
     #[arg(long)]
     pub in_place: bool,
+    /// Brindle's shadow goes past the page cache (`direct_files`)
+    #[arg(long)]
+    pub direct: bool,
     /// Operations a second of the open loop
     #[arg(long, default_value_t = 1_000_000)]
     pub rate: u64,

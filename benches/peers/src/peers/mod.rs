@@ -184,6 +184,7 @@ fn setup(arguments: &Arguments, dir: &Path, records: u64, value_bytes: usize) ->
         room: arguments.room,
         presize: true,
         in_place: arguments.in_place,
+        direct: arguments.direct,
         durable: false,
         dir: dir.to_owned(),
     }
