@@ -8,8 +8,8 @@
 //!
 //! Invariants
 //! - C1  Of a wblock with a sequence below `below`, the shadow holds what its tag says, or the same
-//!   with the header struck out; of a wblock without a tag, nothing that counts. All else is the
-//!   work of the device.
+//!   with the header struck out; of a wblock without a tag, nothing that counts; where the tag ends
+//!   at 0, that or what was refused. All else is the work of the device.
 //!
 //! Only the first `CENSUS_WBLOCKS` wblocks of a stripe are in it.
 #![forbid(unsafe_code)]
