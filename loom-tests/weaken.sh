@@ -37,7 +37,7 @@ index_retire|src/index/directory.rs|slot.store(child.as_ptr(), Release)|slot.sto
 reclaim|src/sync/epoch/passage.rs|flag.store(true, Release)|flag.store(true, crate::sync::Relaxed)
 reclaim|src/sync/epoch/passage.rs|self.0.load(Acquire)|self.0.load(crate::sync::Relaxed)
 reclaim|src/region/gate.rs|Stage::Leaving(passage) if passage.is_over())|Stage::Leaving(_))
-reclaim|src/region/gate.rs|if barriers.is_durable(ticket) || is_planted(Bug::FreeBeforeBarrier) {|if true {
+reclaim|src/region/gate.rs|if barriers.is_durable(ticket)|if true
 reclaim|src/region/gate.rs|matches!(inside.stage, Stage::Striking) && is_struck|matches!(inside.stage, Stage::Striking)
 reclaim|src/region/wblock.rs|self.dead_rblocks.fetch_add(rblocks, Release)|self.dead_rblocks.fetch_add(rblocks, Relaxed)
 reclaim|src/region/wblock.rs|self.dead_rblocks.load(Acquire)|self.dead_rblocks.load(Relaxed)

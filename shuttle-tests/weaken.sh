@@ -27,14 +27,14 @@ index|src/index/segment.rs|match self.successors.compare_exchange(ptr::null_mut(
 index|src/index/segment.rs|        if word.is_frozen() { self.successors() } else { None }|        None.filter(\|_: &&Successors\| word.is_frozen())
 index|src/index/pool.rs|        unsafe { guard.defer_unchecked(reclaim) };|        { let _ = guard; reclaim() };
 reclaim|src/region/gate.rs|Stage::Leaving(passage) if passage.is_over())|Stage::Leaving(_))
-reclaim|src/region/gate.rs|if barriers.is_durable(ticket) {|if true {
+reclaim|src/region/gate.rs|if barriers.is_durable(ticket)|if true
 reclaim|src/region/gate.rs|matches!(inside.stage, Stage::Striking) && is_struck|matches!(inside.stage, Stage::Striking)
 reclaim|src/region/gate.rs|stripes.live_rblocks(inside.wblock) == 0|true
 reclaim|src/region/reservation.rs|self.stripes.pad(wblock, rblock, self.rblocks, Padding::Filler);|let _ = (wblock, rblock);
 reclaim|src/index/forgotten.rs|self.0.fetch_max(version.into(), Release);|self.0.fetch_max(u64::from(version).saturating_sub(1), Release);
 epoch|src/sync/epoch/steward.rs|slot.session() == Some(*session)|false
 epoch|src/shadow/tickets.rs|        lock(&self.completed).failed = true;\n        self.changed.notify_all();|        lock(&self.completed).failed = true;
-epoch|src/shadow/tickets.rs|        completed.ticket = completed.ticket.max(ticket);\n        self.changed.notify_all();|        completed.ticket = completed.ticket.max(ticket);\n        self.changed.notify_one();
+epoch|src/shadow/tickets.rs|        drop(completed);\n        self.changed.notify_all();|        drop(completed);\n        self.changed.notify_one();
 TABLE
 }
 
