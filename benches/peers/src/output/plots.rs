@@ -73,12 +73,18 @@ fn latency(document: &Document, operation: &str) -> Plot {
     }
 }
 
+/// Fewer puts in a second are drawn at the bottom.
+const PUTS_MIN: f64 = 1e3;
+
 fn sustained(document: &Document, value_bytes: usize) -> Plot {
     let rows = document.sustained.iter().filter(|row| row.value_bytes == value_bytes);
     let series = rows.map(|row| Series {
         name: row.engine.clone(),
         color: color(&row.engine),
-        points: (1..).map(f64::from).zip(row.series.iter().copied()).collect(),
+        points: (1..)
+            .map(f64::from)
+            .zip(row.series.iter().map(|puts| puts.max(PUTS_MIN)))
+            .collect(),
     });
     Plot {
         title: format!("Persisted puts of {value_bytes} B"),
