@@ -27,6 +27,7 @@ pub type Key = [u8; KEY_BYTES];
 
 /// What an engine is opened for.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what a run is asked for")]
 pub struct Setup {
     /// The most records that live at a time.
     pub records: u64,

@@ -14,6 +14,7 @@ const SECTIONS: [&str; 8] =
 /// The command line.
 #[derive(Clone, Debug, Parser, Serialize)]
 #[command(about = "Brindle beside its peers")]
+#[expect(clippy::struct_excessive_bools, reason = "what a command line asks for")]
 pub struct Arguments {
     /// All sections, little of each: ends within three minutes
     #[arg(long)]
