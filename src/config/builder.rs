@@ -202,8 +202,8 @@ impl Config {
     }
 
     /// Whether shadow files are written past the page cache (`O_DIRECT`), as devices always are.
-    /// Default: false. Needs a shadow. For services that write a lot: half as much again to twice
-    /// as much is persisted, with fewer pauses, and no second copy takes memory.
+    /// Default: false. Needs a shadow. For services that write a lot: no second
+    /// copy takes memory and a part of the processor's time.
     pub fn direct_files(mut self, direct: bool) -> Self {
         self.direct_files = direct;
         self

@@ -40,7 +40,6 @@ impl Records for Keys {
 
 const KEYS: Keys = Keys(mix);
 
-/// Inserts `key`, which is not there, without a look at the entries that resemble it.
 /// Waits for the pins of other tests of this process: they hold retired segments up, for as long as
 /// their threads wait for a core, and those cost memory.
 fn give_way() {
@@ -51,6 +50,7 @@ fn give_way() {
     }
 }
 
+/// Inserts `key`, which is not there, without a look at the entries that resemble it.
 fn insert_new(index: &Index, key: u64) {
     if key.is_multiple_of(1_000) {
         give_way();
