@@ -29,6 +29,7 @@ index|src/index/pool.rs|        unsafe { guard.defer_unchecked(reclaim) };|     
 reclaim|src/region/gate.rs|Stage::Leaving(passage) if passage.is_over())|Stage::Leaving(_))
 reclaim|src/region/gate.rs|if barriers.is_durable(ticket)|if true
 reclaim|src/region/gate.rs|matches!(inside.stage, Stage::Striking) && is_struck|matches!(inside.stage, Stage::Striking)
+reclaim|src/region/gate.rs|stripes.live_rblocks(inside.wblock) == 0|true
 reclaim|src/region/reservation.rs|self.stripes.pad(wblock, rblock, self.rblocks, Padding::Filler);|let _ = (wblock, rblock);
 reclaim|src/index/forgotten.rs|self.0.fetch_max(version.into(), Release);|self.0.fetch_max(u64::from(version).saturating_sub(1), Release);
 epoch|src/sync/epoch/steward.rs|slot.session() == Some(*session)|false
